@@ -1,0 +1,153 @@
+"""Activity: one API request by one identity, as rules and features see it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from detector.address import Addresses
+from detector.event import AuditEvent, event_time, parse_time
+from detector.identity import Identity, from_event
+
+MISSING: Final = object()
+"""A body that was not logged, as opposed to one that holds `null`."""
+_UNDATED: Final = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(slots=True, eq=False)
+class Activity:
+    """One stage of one request, with what was added to it; bodies are decoded at most once, when asked for."""
+
+    event: AuditEvent
+    identity: Identity
+    addresses: Addresses
+    _request_object: Any = field(default=None, init=False, repr=False)
+    _response_object: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def time(self) -> datetime:
+        """When the logged stage was reached; the epoch if the event tells no time."""
+        return event_time(self.event) or _UNDATED
+
+    @property
+    def received_time(self) -> datetime:
+        """When the request came in: the same for every stage of one request."""
+        return parse_time(self.event.request_received_timestamp) or self.time
+
+    @property
+    def request_object(self) -> Any:
+        """The decoded request body, or `MISSING`."""
+        if self._request_object is None:
+            self._request_object = _body(self.event.request_object)
+        return self._request_object
+
+    @property
+    def response_object(self) -> Any:
+        """The decoded response body, or `MISSING`."""
+        if self._response_object is None:
+            self._response_object = _body(self.event.response_object)
+        return self._response_object
+
+    @property
+    def truncated(self) -> bool:
+        """True where the API server removed the bodies because the event was too big."""
+        return self.event.annotations.get("audit.k8s.io/truncated") == "true"
+
+    @property
+    def request_key(self) -> bytes:
+        """Digest (16 bytes) of the request, equal for its stages and for a second delivery of the same event.
+
+        It covers all that tells two requests apart, for the auditID alone is the client's to choose.
+        """
+        event = self.event
+        parts = (
+            event.audit_id,
+            event.request_received_timestamp or event.stage_timestamp,
+            event.verb,
+            event.request_uri,
+            event.user.username,
+            *event.source_ips,
+        )
+        return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    @property
+    def command(self) -> str:
+        """The command line of an exec or attach, its words joined by spaces; empty for any other request.
+
+        A real API server has it in the request URI only; older clients' and test events may hold it in the body.
+        """
+        object_ref = self.event.object_ref
+        if object_ref is None or object_ref.subresource not in ("exec", "attach"):
+            return ""
+        try:
+            query = urlsplit(self.event.request_uri).query
+        except ValueError:
+            query = self.event.request_uri.partition("?")[2]
+        words = [value for key, value in parse_qsl(query, keep_blank_values=True) if key == "command"]
+        if not words and isinstance(self.request_object, dict):
+            body = self.request_object.get("command")
+            words = [word for word in body if isinstance(word, str)] if isinstance(body, list) else []
+        return " ".join(words)
+
+
+def activities(events: list[AuditEvent], locate: Callable[[list[str]], Addresses]) -> list[Activity]:
+    """Name who acted, and from where, in each event."""
+    return [Activity(event, from_event(event), locate(event.source_ips)) for event in events]
+
+
+def _body(raw: msgspec.Raw) -> Any:
+    if not bytes(raw):
+        return MISSING
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):  # well-formed, since the event was; but deeper than the decoder goes
+        return MISSING
+    return MISSING if body is None else _from_json_patch(body)
+
+
+def _from_json_patch(body: Any) -> Any:
+    """Turn a JSON patch into the part of an object that it sets, so that one rule reads every kind of write.
+
+    `[{"op": "add", "path": "/spec/hostPID", "value": true}]` becomes `{"spec": {"hostPID": true}}`; an index becomes
+    an element of a list. Any other array is returned as it is. Source: RFC 6902, RFC 6901.
+    """
+    if not (isinstance(body, list) and body and all(isinstance(item, dict) and "op" in item for item in body)):
+        return body
+    patched: dict[str, Any] = {}
+    for operation in body:
+        path = operation.get("path")
+        if operation["op"] not in ("add", "replace") or not isinstance(path, str):
+            continue
+        steps = [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
+        _set(patched, steps, operation.get("value"))
+    return patched
+
+
+def _set(target: dict[str, Any], steps: list[str], value: Any) -> None:
+    """Put `value` where `steps` lead; indices and `-` append an element to the list at that place."""
+    if not steps:
+        if isinstance(value, dict):
+            target.update(value)
+        return
+    for number, step in enumerate(steps[:-1]):
+        following = steps[number + 1]
+        if following.isdigit() or following == "-":
+            elements = target.setdefault(step, [])
+            if not isinstance(elements, list):
+                return
+            rest = steps[number + 2 :]
+            element: Any = value
+            if rest:
+                element = {}
+                _set(element, rest, value)
+            elements.append(element)
+            return
+        inner = target.setdefault(step, {})
+        if not isinstance(inner, dict):
+            return
+        target = inner
+    target[steps[-1]] = value

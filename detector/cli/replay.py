@@ -1,0 +1,138 @@
+"""`detector replay`: archived logs through the whole path."""
+
+import signal
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detector.address import Locator, Network
+from detector.cli.options import Common
+from detector.errors import ConfigError, UsageError
+from detector.event import parse_time
+
+if TYPE_CHECKING:
+    from detector.config import Settings
+    from detector.sinks import Sink
+
+_PATIENCE_SECONDS = 60.0  # a person waits in front of a replay
+
+
+class FailLevel(StrEnum):
+    """Levels that `--fail-on-alert` takes."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+def replay(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for stdin; plain, .gz or .zst.")],
+    *,
+    log_format_name: Annotated[str | None, typer.Option("--format", help="auto, or the name of a format.")] = None,
+    rules: Annotated[
+        str | None, typer.Option(help="Rule file or folder, or none; the bundled rules if left out.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Behaviour model; only `none` until models can be trained.")] = "none",
+    trusted_proxy: Annotated[
+        list[str] | None, typer.Option(help="CIDR of a proxy whose X-Forwarded-For is believed; repeatable.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Only events from this time on, RFC 3339.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only events before this time, RFC 3339.")] = None,
+    output: Annotated[str | None, typer.Option(help="NDJSON file of alerts, or - for stdout.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML report of the alerts, one file.")] = None,
+    to_elasticsearch: Annotated[
+        str | None, typer.Option(help="Index to store the alerts in; the server is that of [sink].")
+    ] = None,
+    dead_letters: Annotated[
+        Path, typer.Option(help="File for records that could not be used; made only if there are any.")
+    ] = Path("detector-dead-letters.ndjson"),
+    fail_on_alert: Annotated[FailLevel | None, typer.Option(help="Exit with 1 if any alert is as severe.")] = None,
+    common: Common,
+) -> None:
+    """Replay archived audit logs and write the alerts as NDJSON.
+
+    Example: detector replay sample_logs/test.jsonl.zst --trusted-proxy 127.0.0.1/32 --output alerts.ndjson
+    """
+    from detector.cli.show import print_summary, watched
+    from detector.cli.wire import load_rules, stop_on_signals
+    from detector.config import load
+    from detector.fold import Folder
+    from detector.formats import Format
+    from detector.match import SEVERITY, Level
+    from detector.normalise import normalise
+    from detector.pipeline import Pipeline
+    from detector.sigma.engine import Engine
+    from detector.sinks.dead_letter import DeadLetterFile
+    from detector.sources.file import FileSource, find_files
+
+    if model != "none":
+        raise UsageError(f"--model {model}: behaviour models cannot be used yet; leave it out or say none")
+    settings = load(common.config)
+    source = FileSource(find_files(paths))
+    sink = _open_sinks(settings, output, report, to_elasticsearch)
+    pipeline = Pipeline(
+        source=source,
+        format=Format(log_format_name or settings.format),
+        normalise=partial(normalise, since=_time("--since", since), until=_time("--until", until)),
+        locator=Locator([*settings.trusted_proxies, *(_network(text) for text in trusted_proxy or [])]),
+        engine=Engine(load_rules(rules, settings)),
+        folder=Folder(settings.cluster),
+        sink=sink,
+        dead_letters=DeadLetterFile(dead_letters),
+        patience_seconds=_PATIENCE_SECONDS,
+    )
+    with stop_on_signals(source, signal.SIGINT, signal.SIGTERM) as received:
+        pipeline.source = watched(source, pipeline.summary, show=not (common.quiet or common.no_progress))
+        pipeline.run()
+        pipeline.finish()
+        sink.close()
+    if not common.quiet:
+        print_summary(pipeline.summary, dead_letters)
+    if received:
+        raise typer.Exit(130)
+    threshold = SEVERITY[Level(fail_on_alert)] if fail_on_alert else None
+    if threshold is not None and any(severity >= threshold for severity in pipeline.summary.by_severity):
+        raise typer.Exit(1)
+
+
+def _open_sinks(settings: "Settings", output: str | None, report: Path | None, index: str | None) -> "Sink":
+    """Where a replay writes: stdout unless told otherwise."""
+    from detector.sinks.elasticsearch import Config as ElasticsearchConfig
+    from detector.sinks.elasticsearch import ElasticsearchSink
+    from detector.sinks.fan_out import FanOut
+    from detector.sinks.html import HtmlSink
+    from detector.sinks.ndjson import NdjsonSink
+
+    sinks: list[Sink] = []
+    if index is not None:
+        server = settings.sink
+        if not isinstance(server, ElasticsearchConfig):
+            raise ConfigError("--to-elasticsearch needs [sink] with type = elasticsearch and its url, in --config FILE")
+        sinks.append(ElasticsearchSink(server.model_copy(update={"index": index, "single_index": True})))
+    if output is not None or not (sinks or report):
+        sinks.append(NdjsonSink(Path(output or "-"), only_complete=True, append=False))
+    if report is not None:
+        sinks.append(HtmlSink(report))
+    return FanOut(sinks)
+
+
+def _time(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    time = parse_time(text)
+    if time is None:
+        raise UsageError(f"{option} {text}: not a time; write it like 2026-11-23T09:15:00Z")
+    return time
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise UsageError(f"--trusted-proxy {text}: {error}; write it like 10.0.0.0/8 or 127.0.0.1/32") from error

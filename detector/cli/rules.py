@@ -1,0 +1,99 @@
+"""`detector rules`: list, check and test the rules."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detector.cli.options import Common, OutputFormatOption, command
+
+if TYPE_CHECKING:
+    from detector.sigma.load import CompiledRule
+
+app = typer.Typer(help="List, check and test the rules.", no_args_is_help=True)
+RulesArgument = Annotated[
+    Path | None, typer.Argument(help="Rule file or folder; those of the settings, or the bundled ones, if left out.")
+]
+
+
+@command(app, "list")
+def list_rules(
+    rules: RulesArgument = None,
+    *,
+    output_format: OutputFormatOption = None,
+    common: Common,
+) -> None:
+    """List the rules.
+
+    Example: detector rules list --output-format csv
+    """
+    from detector.cli.output import print_rows
+
+    rows = [
+        {
+            "level": rule.metadata.level.value,
+            "name": rule.metadata.name,
+            "techniques": list(rule.metadata.techniques),
+            "id": rule.metadata.id,
+            "file": rule.path.name,
+        }
+        for rule in _load(rules, common.config)
+    ]
+    print_rows(rows, ("level", "name", "techniques", "id", "file"), output_format)
+
+
+@command(app, "lint")
+def lint(
+    rules: RulesArgument = None,
+    *,
+    common: Common,
+) -> None:
+    """Check the rules: what cannot be loaded exits with 2, what should be better with 1.
+
+    Example: detector rules lint my-rules/
+    """
+    from detector.sigma.lint import lint as check
+
+    loaded = _load(rules, common.config)
+    problems = check(loaded)
+    for problem in problems:
+        typer.echo(str(problem))
+    if not common.quiet:
+        typer.echo(f"{len(loaded)} rules, {len(problems)} problems", err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+@command(app, "test")
+def run_tests(
+    rules: RulesArgument = None,
+    *,
+    common: Common,
+) -> None:
+    """Run the cases that stand in the rules; any failure exits with 1.
+
+    Example: detector rules test my-rules/exec.yml
+    """
+    from detector.sigma.cases import run_cases
+
+    loaded = _load(rules, common.config)
+    failures = run_cases(loaded)
+    for failure in failures:
+        typer.echo(str(failure))
+    if not common.quiet:
+        cases = Counter(case.match is not False for rule in loaded for case in rule.cases)
+        typer.echo(
+            f"{len(loaded)} rules, {cases[True]} cases that must match, {cases[False]} that must not; "
+            f"{len(failures)} failed",
+            err=True,
+        )
+    if failures:
+        raise typer.Exit(1)
+
+
+def _load(rules: Path | None, config: Path | None) -> "list[CompiledRule]":
+    from detector.cli.wire import load_rules
+    from detector.config import load
+
+    return load_rules(str(rules) if rules else None, load(config))

@@ -1,0 +1,365 @@
+"""Fold: repeats of one rule by one identity within one window become one alert.
+
+Windows lie on a fixed grid of event time, and a request falls into the window in which it was received. So the id of an
+alert, and in the end its content, depend neither on the order of arrival nor on how the input was cut into batches,
+partitions, workers or runs.
+"""
+
+import hashlib
+from bisect import insort
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from detector.activity import Activity
+from detector.alert import (
+    ADDRESSES_KEPT,
+    ATTACK_FRAMEWORK,
+    AUDIT_IDS_KEPT,
+    EVIDENCE_KEPT,
+    AddressPart,
+    Alert,
+    ClusterPart,
+    DetectorPart,
+    Document,
+    EffectiveUser,
+    EventPart,
+    Evidence,
+    IdentityPart,
+    Named,
+    OrchestratorPart,
+    RelatedPart,
+    ResourcePart,
+    RulePart,
+    ThreatPart,
+    UserAgentPart,
+    UserPart,
+)
+from detector.attack import TACTICS, TECHNIQUES
+from detector.identity import IdentityKind
+from detector.match import SEVERITY, Level, Match, Rule
+from detector.printable import printable
+from detector.redact import mask_secrets
+
+LATENESS: Final = timedelta(minutes=10)
+"""How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
+_REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond them is counted without looking twice
+_IDS_KEPT: Final = 100_000  # of closed alerts, so that a straggler cannot open one again
+_TEXT_MAX: Final = 1024  # as much as Elasticsearch indexes of a keyword; a client may send more
+_EVENT_TYPES: Final = {
+    "create": "creation",
+    "update": "change",
+    "patch": "change",
+    "delete": "deletion",
+    "deletecollection": "deletion",
+}
+
+
+class Request(msgspec.Struct, frozen=True, order=True):
+    """What an alert remembers of one contributing request; the first by time stands for the whole alert."""
+
+    time: datetime
+    audit_id: str
+    verb: str
+    resource: str
+    subresource: str
+    namespace: str
+    name: str
+    code: int
+    """-1 where none was logged."""
+    source_ip: str
+    client_ip: str
+    user_agent: str
+    user_id: str
+    roles: tuple[str, ...]
+    command: str
+
+
+class Fold(msgspec.Struct):
+    """An alert while its window is open."""
+
+    id: str
+    rule: Rule
+    identity_kind: IdentityKind
+    user_name: str
+    service_namespace: str
+    effective_name: str
+    group: tuple[str, ...]
+    window_start: datetime
+    window_end: datetime
+    last_seen: datetime
+    audit_ids: list[tuple[datetime, str]] = []
+    seen: set[bytes] = set()
+    requests: list[Request] = []
+    addresses: set[str] = set()
+    event_count: int = 0
+    succeeded: bool = False
+    failed: bool = False
+    degraded: bool = True
+
+    @property
+    def severity(self) -> int:
+        """21 to 99; an alert that rests on hidden bodies alone is low."""
+        return SEVERITY[Level.LOW] if self.degraded else SEVERITY[self.rule.level]
+
+    def add(self, match: Match) -> None:
+        """Count a match; a later stage or a second delivery of a known request adds only its time."""
+        activity = match.activity
+        time = activity.time
+        self.last_seen = max(self.last_seen, time)
+        self.degraded = self.degraded and match.degraded
+        key = activity.request_key
+        if key in self.seen:
+            return
+        if len(self.seen) < _REQUESTS_KEPT:
+            self.seen.add(key)
+        self.event_count += 1
+        request = _request(activity)
+        self.succeeded = self.succeeded or 0 <= request.code < 400
+        self.failed = self.failed or request.code >= 400
+        insort(self.requests, request)
+        del self.requests[EVIDENCE_KEPT:]
+        if request.audit_id:
+            insort(self.audit_ids, (time, request.audit_id))
+            del self.audit_ids[AUDIT_IDS_KEPT:]
+        for address in (request.source_ip, request.client_ip):
+            if address and len(self.addresses) < ADDRESSES_KEPT:
+                self.addresses.add(address)
+
+
+class FolderState(msgspec.Struct):
+    """All that a folder must remember over a restart."""
+
+    open: dict[str, Fold] = {}
+    closed: dict[str, None] = {}
+    now: datetime | None = None
+
+
+class Folder:
+    """Folds matches into alerts, in event time."""
+
+    def __init__(
+        self, cluster: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC), state: FolderState | None = None
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self.state = state or FolderState()
+        self.late = 0
+        """Matches that came after their alert was complete: shown already, no longer counted in it."""
+
+    def add(self, matches: Iterable[Match]) -> list[Alert]:
+        """Take matches; the alerts that open, or whose severity rises, come back at once."""
+        changed: dict[str, Fold] = {}
+        for match in matches:
+            fold = self._fold_of(match)
+            if fold is None:
+                self.late += 1
+                continue
+            severity = fold.severity if fold.event_count else 0
+            fold.add(match)
+            if fold.severity > severity:
+                changed[fold.id] = fold
+        return [self._alert(fold, complete=False) for fold in changed.values()]
+
+    def advance(self, now: datetime) -> list[Alert]:
+        """Move event time on; the alerts whose windows are over come back complete."""
+        state = self.state
+        state.now = now if state.now is None else max(state.now, now)
+        over = [fold for fold in state.open.values() if fold.window_end + LATENESS <= state.now]
+        return self._close(over)
+
+    def finish(self) -> list[Alert]:
+        """Complete every alert: nothing more will come."""
+        return self._close(list(self.state.open.values()))
+
+    def _close(self, folds: Sequence[Fold]) -> list[Alert]:
+        state = self.state
+        for fold in folds:
+            del state.open[fold.id]
+            state.closed[fold.id] = None
+        while len(state.closed) > _IDS_KEPT:
+            del state.closed[next(iter(state.closed))]
+        ordered = sorted(folds, key=lambda fold: (fold.window_start, fold.requests[0], fold.id))
+        return [self._alert(fold, complete=True) for fold in ordered]
+
+    def _fold_of(self, match: Match) -> Fold | None:
+        rule, activity = match.rule, match.activity
+        identity = activity.identity
+        length = timedelta(seconds=rule.fold_seconds)
+        start = datetime.fromtimestamp(activity.received_time.timestamp() // rule.fold_seconds * rule.fold_seconds, UTC)
+        # Nobody is accountable for these requests but whoever sits behind an address.
+        unnamed = identity.kind in (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
+        address = activity.addresses.source_ip if unnamed else ""
+        parts = [
+            self._cluster,
+            rule.id,
+            identity.name,
+            identity.effective_name,
+            address,
+            *match.group,
+            start.isoformat(),
+        ]
+        fold_id = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:40]
+        fold = self.state.open.get(fold_id)
+        if fold is None and fold_id not in self.state.closed:
+            fold = self.state.open[fold_id] = Fold(
+                id=fold_id,
+                rule=rule,
+                identity_kind=identity.kind,
+                user_name=identity.name,
+                service_namespace=identity.namespace,
+                effective_name=identity.effective_name,
+                group=match.group,
+                window_start=start,
+                window_end=start + length,
+                last_seen=activity.time,
+            )
+        return fold
+
+    def _alert(self, fold: Fold, *, complete: bool) -> Alert:
+        return Alert(_document(fold, self._cluster, self._clock()), fold.window_start, complete)
+
+
+def _request(activity: Activity) -> Request:
+    event = activity.event
+    ref = event.object_ref
+    code = event.response_status.code if event.response_status else None
+    return Request(
+        time=activity.time,
+        audit_id=event.audit_id[:256],
+        verb=_cut(event.verb),
+        resource=_cut(ref.resource) if ref else _cut(event.request_uri.partition("?")[0]),
+        subresource=_cut(ref.subresource) if ref else "",
+        namespace=_cut(ref.namespace) if ref else "",
+        name=_cut(ref.name) if ref else "",
+        code=code if code is not None and 0 <= code < 1000 else -1,
+        source_ip=activity.addresses.source_ip,
+        client_ip=activity.addresses.client_ip,
+        user_agent=_cut(event.user_agent),
+        user_id=_cut(event.user.uid),
+        roles=tuple(_cut(group) for group in event.user.groups[:100]),
+        command=_cut(activity.command),
+    )
+
+
+def _cut(text: str) -> str:
+    return mask_secrets(text[:_TEXT_MAX])
+
+
+def _document(fold: Fold, cluster: str, created: datetime) -> Document:
+    first = fold.requests[0]
+    effective = fold.effective_name[:_TEXT_MAX]
+    resource = f"{first.resource}/{first.subresource}" if first.subresource else first.resource
+    return Document(
+        timestamp=fold.last_seen,
+        message=_message(fold, first, resource),
+        event=EventPart(
+            type=(_EVENT_TYPES.get(first.verb, "access"),) if fold.succeeded or not fold.failed else ("denied",),
+            action=f"{first.verb or 'request'}-{resource}"[:_TEXT_MAX],
+            outcome=_outcome(fold),
+            severity=fold.severity,
+            risk_score=float(fold.severity),
+            id=fold.id,
+            reference=fold.rule.reference or None,
+            created=created,
+            ingested=created,
+        ),
+        rule=RulePart(
+            id=fold.rule.id,
+            name=fold.rule.name,
+            version=fold.rule.version,
+            ruleset=fold.rule.ruleset,
+            description=fold.rule.description or None,
+            reference=fold.rule.reference or None,
+        ),
+        threat=_threat(fold.rule),
+        user=UserPart(
+            name=fold.user_name[:_TEXT_MAX],
+            id=first.user_id or None,
+            roles=first.roles,
+            effective=EffectiveUser(name=effective) if effective else None,
+        ),
+        source=AddressPart(ip=first.source_ip) if first.source_ip else None,
+        client=AddressPart(ip=first.client_ip) if first.client_ip else None,
+        user_agent=UserAgentPart(original=first.user_agent) if first.user_agent else None,
+        orchestrator=OrchestratorPart(
+            cluster=ClusterPart(name=cluster) if cluster else None,
+            namespace=first.namespace or None,
+            resource=ResourcePart(type=resource or None, name=first.name or None),
+        ),
+        related=RelatedPart(
+            user=tuple(dict.fromkeys(name for name in (fold.user_name[:_TEXT_MAX], effective) if name)),
+            ip=tuple(sorted(fold.addresses)),
+        ),
+        detector=DetectorPart(
+            kind="rule",
+            audit_ids=tuple(dict.fromkeys(audit_id for _, audit_id in fold.audit_ids)),
+            event_count=fold.event_count,
+            first_seen=first.time,
+            last_seen=fold.last_seen,
+            identity=IdentityPart(kind=fold.identity_kind, namespace=fold.service_namespace or None),
+            group=tuple(_cut(value) for value in fold.group),
+            evidence=tuple(_evidence(request) for request in fold.requests),
+            degraded=fold.degraded,
+        ),
+    )
+
+
+def _outcome(fold: Fold) -> Literal["success", "failure", "unknown"]:
+    if fold.succeeded:
+        return "success"
+    return "failure" if fold.failed else "unknown"
+
+
+def _evidence(request: Request) -> Evidence:
+    return Evidence(
+        time=request.time,
+        verb=request.verb,
+        resource=request.resource,
+        subresource=request.subresource,
+        namespace=request.namespace,
+        name=request.name,
+        code=request.code if request.code >= 0 else None,
+        source=request.source_ip,
+        user_agent=request.user_agent,
+    )
+
+
+def _threat(rule: Rule) -> ThreatPart | None:
+    if not rule.tactics and not rule.techniques:
+        return None
+    tactics = [TACTICS[tactic] for tactic in rule.tactics if tactic in TACTICS]
+    return ThreatPart(
+        framework=ATTACK_FRAMEWORK,
+        tactic=Named(id=tuple(tactic for tactic, _ in tactics), name=tuple(name for _, name in tactics)),
+        technique=Named(
+            id=rule.techniques, name=tuple(TECHNIQUES[item] for item in rule.techniques if item in TECHNIQUES)
+        ),
+    )
+
+
+def _message(fold: Fold, first: Request, resource: str) -> str:
+    values = {
+        "user": fold.user_name,
+        "effective": fold.effective_name or "nobody",
+        "verb": first.verb,
+        "resource": first.resource,
+        "subresource": first.subresource,
+        "namespace": first.namespace or "the cluster",
+        "name": first.name or "(unnamed)",
+        "source": first.source_ip or "an unknown address",
+        "client": first.client_ip or "an unknown address",
+        "count": str(fold.event_count),
+        "command": first.command,
+    }
+    if fold.rule.message:
+        text = fold.rule.message.format_map({key: value[:200] for key, value in values.items()})
+    else:
+        text = (
+            f"{fold.user_name[:200]}: {fold.rule.name} ({first.verb} {resource} {first.name}, from {values['source']})"
+        )
+    if fold.degraded:
+        text += " (unproven: the audit level or a truncation hid the request's body)"
+    return printable(text)

@@ -1,0 +1,16 @@
+"""Every metric: name, type, help. Labels come from closed sets, never from what a client can choose."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS: Final = Counter("detector_records", "Records read from the source.")
+EVENTS: Final = Counter("detector_events", "Audit events decoded.")
+DEAD_LETTERS: Final = Counter("detector_dead_letters", "Records and alerts that could not be used.", ["reason"])
+MATCHES: Final = Counter("detector_matches", "Rules that fired on an event.")
+LATE_MATCHES: Final = Counter("detector_late_matches", "Matches that came after their alert was complete.")
+ALERTS: Final = Counter("detector_alerts", "Versions of alerts that were written.", ["version"])
+HELD_SECONDS: Final = Counter("detector_held_seconds", "Time spent waiting for a sink.", unit="seconds")
+OPEN_ALERTS: Final = Gauge("detector_open_alerts", "Alerts whose fold window is open.")
+EVENT_TIME_SECONDS: Final = Gauge("detector_event_time_seconds", "Event time reached, as Unix time.")
+BATCH_SECONDS: Final = Histogram("detector_batch_seconds", "Time from a batch read to its alerts stored.")

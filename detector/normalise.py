@@ -1,0 +1,29 @@
+"""Normalise: which audit events speak of a request at all."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from detector.event import AuditEvent, event_time
+
+_NOT_ANSWERED = "RequestReceived"
+
+
+def normalise(
+    events: Sequence[AuditEvent], since: datetime | None = None, until: datetime | None = None
+) -> list[AuditEvent]:
+    """Keep the events of requests that were answered, or tried to be, within `[since, until)` of event time.
+
+    `RequestReceived` knows neither the answer nor the impersonated user and would count a request twice. Of a
+    long-running request both `ResponseStarted` and `ResponseComplete` stay, for either may be missing; `fold.py` counts
+    them once. An event without a stage, as some collectors make it, counts; one without a time is in any span.
+    """
+    answered = [event for event in events if event.stage != _NOT_ANSWERED]
+    if since is None and until is None:
+        return answered
+    return [event for event in answered if _within(event_time(event), since, until)]
+
+
+def _within(time: datetime | None, since: datetime | None, until: datetime | None) -> bool:
+    if time is None:
+        return True
+    return (since is None or time >= since) and (until is None or time < until)

@@ -1,0 +1,147 @@
+"""The whole path in one loop; read this first.
+
+source -> decode -> normalise -> identity, address -> rules -> fold -> sink; positions flow back.
+
+The guarantee: every record whose position is committed has been evaluated, and every alert it caused is stored by the
+sink or lies in the dead letters with a reason. An alert may be sent twice; it is stored once. Nothing is dropped
+without a counter. Source, sink, dead letters and state each state their part of this in their own file.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+import structlog
+
+from detector import metrics
+from detector.activity import activities
+from detector.address import Locator
+from detector.alert import Alert
+from detector.errors import SinkRejected, SinkUnavailable
+from detector.event import AuditEvent
+from detector.fold import Folder
+from detector.formats import Decoded, Format
+from detector.record import Batch, DeadLetter
+from detector.sigma.engine import Engine
+from detector.sinks import Sink
+from detector.sources import Source
+from detector.state import Snapshot
+from detector.summary import Summary
+
+log = structlog.get_logger(__name__)
+
+_CHECKPOINT_SECONDS = 1.0  # a synchronous commit takes some milliseconds; after a crash this much is read again
+
+
+class DeadLetters(Protocol):
+    """Keeps what could not be used."""
+
+    def write(self, letters: Sequence[DeadLetter]) -> None:
+        """Store them durably, or raise SinkUnavailable."""
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Source to sink, wired by the command line."""
+
+    source: Source
+    format: Format
+    normalise: Callable[[Sequence[AuditEvent]], list[AuditEvent]]
+    locator: Locator
+    engine: Engine
+    folder: Folder
+    sink: Sink
+    dead_letters: DeadLetters
+    patience_seconds: float
+    """How long a sink may be unavailable before the run gives up."""
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    save: Callable[[Snapshot], None] = lambda _: None
+    """Makes the snapshot durable; a replay, which starts again from the beginning, needs none."""
+    summary: Summary = field(default_factory=Summary)
+    _checkpointed: float = field(default_factory=monotonic)
+
+    def run(self) -> None:
+        """Work until the source ends; open alerts stay open."""
+        self.snapshot.folder = self.folder.state
+        self.source.checkpoint = self.checkpoint
+        for batch in self.source:
+            with metrics.BATCH_SECONDS.time():
+                self._process(batch)
+            if monotonic() - self._checkpointed >= _CHECKPOINT_SECONDS:
+                self.checkpoint()
+        self.checkpoint()
+
+    def _process(self, batch: Batch) -> None:
+        decoded = self.format.decode(batch.values, batch.positions)
+        events = self.normalise(decoded.events)
+        matches = self.engine.match(activities(events, self.locator.locate))
+        alerts = self.folder.add(matches)
+        alerts += self._advance(batch, events)
+        decoded.dead_letters += batch.refused
+        self._deliver(alerts, decoded.dead_letters)
+        self.snapshot.positions.update(batch.end)
+        self._count(batch, decoded, events, len(matches), alerts)
+
+    def _advance(self, batch: Batch, events: Sequence[AuditEvent]) -> list[Alert]:
+        stream = batch.positions[0].stream if batch.positions else ""
+        now = self.snapshot.watermark.update(stream, events, batch.behind)
+        return [] if now is None else self.folder.advance(now)
+
+    def finish(self) -> None:
+        """Complete every open alert: there is no more input."""
+        alerts = self.folder.finish()
+        self._deliver(alerts, [])
+        self.summary.add_alerts(alerts)
+
+    def checkpoint(self) -> None:
+        """Make what was decided durable, then let the source move on: so a crash repeats, but never skips."""
+        self.save(self.snapshot)
+        self.source.commit(self.snapshot.positions)
+        self._checkpointed = monotonic()
+
+    def _deliver(self, alerts: Sequence[Alert], letters: Sequence[DeadLetter]) -> None:
+        """Write until it is done, holding the source for as long as a sink cannot take it."""
+        waited_seconds = 0.0
+        while True:
+            try:
+                if alerts:
+                    letters = [*letters, *self._write(alerts)]
+                    alerts = []
+                if letters:
+                    self.dead_letters.write(letters)
+            except SinkUnavailable as error:
+                if waited_seconds >= self.patience_seconds:
+                    raise
+                log.warning("sink unavailable, holding", sink=error.sink, reason=str(error))
+                self.source.hold(error.retry_after_seconds)
+                metrics.HELD_SECONDS.inc(error.retry_after_seconds)
+                waited_seconds += error.retry_after_seconds
+            else:
+                return
+
+    def _write(self, alerts: Sequence[Alert]) -> list[DeadLetter]:
+        try:
+            self.sink.write(alerts)
+        except SinkRejected as error:
+            documents = {alert.id: alert.document for alert in alerts}
+            return [
+                DeadLetter(None, "rejected_alert", f"{error.sink}: {reason}", documents[id_].model_dump_json().encode())
+                for id_, reason in error.rejected
+            ]
+        return []
+
+    def _count(
+        self, batch: Batch, decoded: Decoded, events: Sequence[AuditEvent], matches: int, alerts: Sequence[Alert]
+    ) -> None:
+        metrics.RECORDS.inc(len(batch.values))
+        metrics.EVENTS.inc(len(decoded.events))
+        metrics.MATCHES.inc(matches)
+        metrics.OPEN_ALERTS.set(len(self.folder.state.open))
+        for letter in decoded.dead_letters:
+            metrics.DEAD_LETTERS.labels(letter.reason).inc()
+        for alert in alerts:
+            metrics.ALERTS.labels("complete" if alert.complete else "open").inc()
+        self.summary.add_batch(len(batch.values), len(decoded.events), decoded.empty, events)
+        self.summary.add_dead_letters(decoded.dead_letters)
+        self.summary.add_alerts(alerts)

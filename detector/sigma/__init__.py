@@ -1,0 +1,1 @@
+"""Sigma rules: load, compile and match them. pySigma parses; the evaluation is ours."""

@@ -1,0 +1,384 @@
+"""Compile: a Sigma condition to a tree that is evaluated in three values.
+
+True and False are what they seem; None means that a body which was not logged would decide. The same evaluation, run
+on the few fields that an index key holds, tells which rules can match at all and what is left to ask of them.
+
+Source: SigmaHQ/sigma-specification v2, Sigma rules specification and modifiers appendix.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Final, TypeAlias
+
+import re2
+from sigma.conditions import (
+    ConditionAND,
+    ConditionFieldEqualsValueExpression,
+    ConditionNOT,
+    ConditionOR,
+)
+from sigma.types import (
+    CompareOperators,
+    Placeholder,
+    SigmaBool,
+    SigmaCasedString,
+    SigmaCIDRExpression,
+    SigmaCompareExpression,
+    SigmaExists,
+    SigmaExpansion,
+    SigmaFieldReference,
+    SigmaNull,
+    SigmaNumber,
+    SigmaRegularExpression,
+    SigmaRegularExpressionFlag,
+    SigmaString,
+    SigmaTimestampPart,
+    SigmaType,
+    SpecialChars,
+)
+
+from detector.activity import Activity
+from detector.sigma.fields import HIDDEN, Field, Values, resolve
+
+Verdict: TypeAlias = bool | None
+Test: TypeAlias = Callable[[Any], bool]
+
+
+class UnsupportedError(Exception):
+    """A part of a rule that cannot be evaluated as Sigma means it; `field` is where it stands, if known."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+Known: TypeAlias = Mapping[str, Values]
+"""Values of some fields, by path; the values of a root (`impersonatedUser`) stand for every field below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One field test: true if any value of any of its fields passes."""
+
+    fields: tuple[Field, ...]
+    test: Test
+    absent: bool = False
+    """Turned round: true if no field has a value (`null`, `exists: false`)."""
+
+    def evaluate(self, activity: Activity) -> Verdict:
+        """Test the values of an activity."""
+        return self._judge([field.read(activity) for field in self.fields])
+
+    def specialise(self, known: Known) -> "Node | bool":
+        """Decide the test if all its fields are known."""
+        found: list[Values] = []
+        for field in self.fields:
+            values = known.get(field.path, known.get(field.root))
+            if values is None:
+                return self
+            found.append(values)
+        verdict = self._judge(found)
+        return self if verdict is None else verdict
+
+    def _judge(self, found: Sequence[Values]) -> Verdict:
+        hidden = False
+        for values in found:
+            if values is HIDDEN:
+                hidden = True
+            elif self.absent:
+                if values:
+                    return False
+            elif any(map(self.test, values)):
+                return True
+        return None if hidden else self.absent
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A comparison of two fields of one event (`fieldref`): true if any value of the one matches one of the other."""
+
+    fields: tuple[Field, ...]
+    others: tuple[Field, ...]
+    compare: Callable[[str, str], bool]
+
+    def evaluate(self, activity: Activity) -> Verdict:
+        """Compare the values of an activity."""
+        mine = [field.read(activity) for field in self.fields]
+        theirs = [field.read(activity) for field in self.others]
+        texts = [text_of(value) for values in theirs if values is not HIDDEN for value in values]
+        for values in mine:
+            if values is not HIDDEN and any(self.compare(text_of(value), text) for value in values for text in texts):
+                return True
+        return None if HIDDEN in mine or HIDDEN in theirs else False
+
+    def specialise(self, known: Known) -> "Node | bool":
+        """Leave it as it is: what is known never holds both fields."""
+        del known
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Negation; what is undecided stays so."""
+
+    node: "Node"
+
+    def evaluate(self, activity: Activity) -> Verdict:
+        """Turn the verdict round."""
+        verdict = self.node.evaluate(activity)
+        return None if verdict is None else not verdict
+
+    def specialise(self, known: Known) -> "Node | bool":
+        """Negate what is left."""
+        node = self.node.specialise(known)
+        return not node if isinstance(node, bool) else Not(node)
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Conjunction: false as soon as one part is, undecided if none is false and one undecided."""
+
+    nodes: tuple["Node", ...]
+
+    def evaluate(self, activity: Activity) -> Verdict:
+        """Ask each part until one says no."""
+        verdict: Verdict = True
+        for node in self.nodes:
+            part = node.evaluate(activity)
+            if part is False:
+                return False
+            if part is None:
+                verdict = None
+        return verdict
+
+    def specialise(self, known: Known) -> "Node | bool":
+        """Drop the parts that are true."""
+        return _specialise_parts(self.nodes, known, decisive=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Disjunction: true as soon as one part is, undecided if none is true and one undecided."""
+
+    nodes: tuple["Node", ...]
+
+    def evaluate(self, activity: Activity) -> Verdict:
+        """Ask each part until one says yes."""
+        verdict: Verdict = False
+        for node in self.nodes:
+            part = node.evaluate(activity)
+            if part is True:
+                return True
+            if part is None:
+                verdict = None
+        return verdict
+
+    def specialise(self, known: Known) -> "Node | bool":
+        """Drop the parts that are false."""
+        return _specialise_parts(self.nodes, known, decisive=True)
+
+
+Node: TypeAlias = Leaf | Reference | Not | And | Or
+
+
+def _specialise_parts(nodes: Sequence[Node], known: Known, *, decisive: bool) -> Node | bool:
+    left: list[Node] = []
+    for node in nodes:
+        part = node.specialise(known)
+        if isinstance(part, bool):
+            if part is decisive:
+                return decisive
+        else:
+            left.append(part)
+    if not left:
+        return not decisive
+    if len(left) == 1:
+        return left[0]
+    return Or(tuple(left)) if decisive else And(tuple(left))
+
+
+def compile_condition(condition: Any) -> Node:
+    """Compile pySigma's parsed condition.
+
+    Raises:
+        UnsupportedError: for a part that we would have to approximate.
+    """
+    if isinstance(condition, ConditionAND):
+        return And(tuple(compile_condition(part) for part in condition.args))
+    if isinstance(condition, ConditionOR):
+        return Or(tuple(compile_condition(part) for part in condition.args))
+    if isinstance(condition, ConditionNOT):
+        return Not(compile_condition(condition.args[0]))
+    if isinstance(condition, ConditionFieldEqualsValueExpression):
+        return _compile_test(condition.field, condition.value)
+    raise UnsupportedError("a search for words without a field is not supported; name the field")
+
+
+def _compile_test(name: str, value: SigmaType) -> Node:
+    fields = _fields(name)
+    if isinstance(value, SigmaExpansion):
+        return Or(tuple(_compile_test(name, part) for part in value.values))
+    if isinstance(value, SigmaNull):
+        return Leaf(fields, _never, absent=True)
+    if isinstance(value, SigmaExists):
+        return Leaf(fields, _always, absent=not value.exists)
+    if isinstance(value, SigmaFieldReference):
+        return Reference(fields, _fields(value.field), _reference_comparison(value))
+    if isinstance(value, SigmaString) and not value.s:  # an empty text and an absent field are the same, see event.py
+        return Leaf(fields, _never, absent=True)
+    return Leaf(fields, _compile_value(name, value))
+
+
+def _fields(name: str) -> tuple[Field, ...]:
+    fields = resolve(name)
+    if fields is None:
+        raise UnsupportedError(f"no audit event has a field {name!r}", name)
+    return tuple(fields)
+
+
+def _compile_value(name: str, value: SigmaType) -> Test:
+    match value:
+        case SigmaString():
+            return _string_test(name, value)
+        case SigmaTimestampPart():
+            raise UnsupportedError("parts of a time (hour, day, ...) are not supported", name)
+        case SigmaNumber():
+            return _number_test(value.number)
+        case SigmaBool():
+            return _bool_test(value.boolean)
+        case SigmaRegularExpression():
+            return _regex_test(name, value)
+        case SigmaCIDRExpression():
+            return _cidr_test(value)
+        case SigmaCompareExpression():
+            return _comparison_test(name, value)
+        case _:
+            raise UnsupportedError(f"values of type {type(value).__name__} are not supported", name)
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def _always(_: Any) -> bool:
+    return True
+
+
+def text_of(value: Any) -> str:
+    """A value as the text that string tests see: numbers and booleans as JSON writes them, objects as nothing."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else ""
+
+
+def _string_test(name: str, value: SigmaString) -> Test:
+    fold: Callable[[str], str] = str if isinstance(value, SigmaCasedString) else str.lower
+    parts: list[str | SpecialChars] = []
+    for part in value.s:
+        if isinstance(part, Placeholder):
+            raise UnsupportedError("placeholders (`expand`) are not supported", name)
+        parts.append(fold(part) if isinstance(part, str) else part)
+    if all(part is SpecialChars.WILDCARD_MULTI for part in parts):
+        return _always
+    match parts:
+        case [str(text)]:
+            return lambda value: fold(text_of(value)) == text
+        case [str(text), SpecialChars.WILDCARD_MULTI]:
+            return lambda value: fold(text_of(value)).startswith(text)
+        case [SpecialChars.WILDCARD_MULTI, str(text)]:
+            return lambda value: fold(text_of(value)).endswith(text)
+        case [SpecialChars.WILDCARD_MULTI, str(text), SpecialChars.WILDCARD_MULTI]:
+            return lambda value: text in fold(text_of(value))
+        case _:
+            pattern = re2.compile("(?s)" + "".join(map(_wildcard_regex, parts)))
+            return lambda value: pattern.fullmatch(fold(text_of(value))) is not None
+
+
+def _wildcard_regex(part: str | SpecialChars) -> str:
+    if isinstance(part, str):
+        return str(re2.escape(part))
+    return ".*" if part is SpecialChars.WILDCARD_MULTI else "."
+
+
+def _number_test(number: float) -> Test:
+    text = str(number)
+
+    def test(value: Any) -> bool:
+        if isinstance(value, bool):
+            return False
+        return value == text if isinstance(value, str) else bool(value == number)
+
+    return test
+
+
+def _bool_test(boolean: bool) -> Test:
+    text = text_of(boolean)
+    return lambda value: value is boolean or (isinstance(value, str) and value.lower() == text)
+
+
+def _regex_test(name: str, value: SigmaRegularExpression) -> Test:
+    options = re2.Options()
+    options.log_errors = False
+    letters = {
+        SigmaRegularExpressionFlag.IGNORECASE: "i",
+        SigmaRegularExpressionFlag.MULTILINE: "m",
+        SigmaRegularExpressionFlag.DOTALL: "s",
+    }
+    flags = "".join(sorted(letters[flag] for flag in value.flags))
+    try:
+        pattern = re2.compile((f"(?{flags})" if flags else "") + str(value.regexp), options)
+    except re2.error as error:
+        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise UnsupportedError(f"RE2 cannot run this regular expression: {reason}", name) from error
+    return lambda value: pattern.search(text_of(value)) is not None
+
+
+def _cidr_test(value: SigmaCIDRExpression) -> Test:
+    network = value.network
+
+    def test(value: Any) -> bool:
+        try:
+            return ip_address(value) in network if isinstance(value, str) else False
+        except ValueError:
+            return False
+
+    return test
+
+
+_COMPARISONS: Final[dict[CompareOperators, Callable[[float, float], bool]]] = {
+    CompareOperators.LT: lambda left, right: left < right,
+    CompareOperators.LTE: lambda left, right: left <= right,
+    CompareOperators.GT: lambda left, right: left > right,
+    CompareOperators.GTE: lambda left, right: left >= right,
+}
+
+
+def _comparison_test(name: str, value: SigmaCompareExpression) -> Test:
+    compare = _COMPARISONS.get(value.op)
+    if compare is None:
+        raise UnsupportedError(f"the comparison {value.op.name.lower()} is not supported", name)
+    number = value.number.number
+
+    def test(value: Any) -> bool:
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                return False
+        return isinstance(value, int | float) and not isinstance(value, bool) and compare(value, number)
+
+    return test
+
+
+def _reference_comparison(value: SigmaFieldReference) -> Callable[[str, str], bool]:
+    """Compare as string tests do: without regard to case; an empty text equals nothing."""
+    if value.starts_with and value.ends_with:
+        return lambda mine, other: bool(other) and other.lower() in mine.lower()
+    if value.starts_with:
+        return lambda mine, other: bool(other) and mine.lower().startswith(other.lower())
+    if value.ends_with:
+        return lambda mine, other: bool(other) and mine.lower().endswith(other.lower())
+    return lambda mine, other: bool(other) and mine.lower() == other.lower()

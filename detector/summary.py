@@ -1,0 +1,65 @@
+"""Summary: what a run did, counted batch by batch."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
+
+from detector.alert import Alert
+from detector.errors import DeadLetter
+from detector.event import AuditEvent, event_time
+
+
+@dataclass(slots=True)
+class Summary:
+    """Figures for the panel at the end of a replay."""
+
+    records: int = 0
+    events: int = 0
+    empty: int = 0
+    first_time: datetime | None = None
+    last_time: datetime | None = None
+    alerts_opened: int = 0
+    by_severity: Counter[int] = field(default_factory=Counter)
+    """Complete alerts by `event.severity`."""
+    by_rule: Counter[str] = field(default_factory=Counter)
+    by_identity: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    """Dead letters by reason."""
+    started: float = field(default_factory=monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time since the start."""
+        return monotonic() - self.started
+
+    @property
+    def alerts(self) -> int:
+        """Complete alerts."""
+        return self.by_severity.total()
+
+    def add_batch(self, records: int, events: int, empty: int, kept: Sequence[AuditEvent]) -> None:
+        """Count a batch; the first and the last event that were kept stand for its span."""
+        self.records += records
+        self.events += events
+        self.empty += empty
+        for event in (*kept[:1], *kept[-1:]):
+            time = event_time(event)
+            if time is not None:
+                self.first_time = time if self.first_time is None else min(self.first_time, time)
+                self.last_time = time if self.last_time is None else max(self.last_time, time)
+
+    def add_alerts(self, alerts: Sequence[Alert]) -> None:
+        """Count alerts when they open and when they are complete."""
+        for alert in alerts:
+            if not alert.complete:
+                self.alerts_opened += 1
+                continue
+            self.by_severity[alert.document.event.severity] += 1
+            self.by_rule[alert.document.rule.name] += 1
+            self.by_identity[alert.document.user.name] += 1
+
+    def add_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Count what was refused, by reason."""
+        self.refused.update(letter.reason for letter in letters)
