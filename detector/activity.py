@@ -15,28 +15,42 @@ from detector.identity import Identity, from_event
 
 MISSING: Final = object()
 """A body that was not logged, as opposed to one that holds `null`."""
+_POD_SPEC_STEPS: Final = (
+    ("spec",),  # pods
+    ("spec", "template", "spec"),  # deployments, daemonsets, statefulsets, replicasets, jobs, replication controllers
+    ("spec", "jobTemplate", "spec", "template", "spec"),  # cronjobs
+    ("template", "spec"),  # pod templates
+)
 _UNDATED: Final = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(slots=True, eq=False)
 class Activity:
-    """One stage of one request, with what was added to it; bodies are decoded at most once, when asked for."""
+    """One stage of one request, with what was added to it; what costs time is worked out once, when asked for."""
 
     event: AuditEvent
     identity: Identity
     addresses: Addresses
     _request_object: Any = field(default=None, init=False, repr=False)
     _response_object: Any = field(default=None, init=False, repr=False)
+    _pod_specs: tuple[dict[str, Any], ...] | None = field(default=None, init=False, repr=False)
+    _time: datetime | None = field(default=None, init=False, repr=False)
+    _received_time: datetime | None = field(default=None, init=False, repr=False)
+    _request_key: bytes = field(default=b"", init=False, repr=False)
 
     @property
     def time(self) -> datetime:
         """When the logged stage was reached; the epoch if the event tells no time."""
-        return event_time(self.event) or _UNDATED
+        if self._time is None:
+            self._time = event_time(self.event) or _UNDATED
+        return self._time
 
     @property
     def received_time(self) -> datetime:
         """When the request came in: the same for every stage of one request."""
-        return parse_time(self.event.request_received_timestamp) or self.time
+        if self._received_time is None:
+            self._received_time = parse_time(self.event.request_received_timestamp) or self.time
+        return self._received_time
 
     @property
     def request_object(self) -> Any:
@@ -53,6 +67,14 @@ class Activity:
         return self._response_object
 
     @property
+    def pod_specs(self) -> tuple[dict[str, Any], ...]:
+        """The pod specs in the request body, wherever a workload keeps its own; every one that could be one."""
+        if self._pod_specs is None:
+            found = (_at(self.request_object, steps) for steps in _POD_SPEC_STEPS)
+            self._pod_specs = tuple(spec for spec in found if isinstance(spec, dict))
+        return self._pod_specs
+
+    @property
     def truncated(self) -> bool:
         """True where the API server removed the bodies because the event was too big."""
         return self.event.annotations.get("audit.k8s.io/truncated") == "true"
@@ -63,16 +85,19 @@ class Activity:
 
         It covers all that tells two requests apart, for the auditID alone is the client's to choose.
         """
-        event = self.event
-        parts = (
-            event.audit_id,
-            event.request_received_timestamp or event.stage_timestamp,
-            event.verb,
-            event.request_uri,
-            event.user.username,
-            *event.source_ips,
-        )
-        return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if not self._request_key:
+            event = self.event
+            parts = (
+                event.audit_id,
+                event.request_received_timestamp or event.stage_timestamp,
+                event.verb,
+                event.request_uri,
+                event.user.username,
+                *event.source_ips,
+            )
+            content = "\0".join(parts).encode("utf-8", "surrogatepass")
+            self._request_key = blake2b(content, digest_size=16).digest()
+        return self._request_key
 
     @property
     def command(self) -> str:
@@ -107,6 +132,14 @@ def _body(raw: msgspec.Raw) -> Any:
     except (msgspec.DecodeError, RecursionError):  # well-formed, since the event was; but deeper than the decoder goes
         return MISSING
     return MISSING if body is None else _from_json_patch(body)
+
+
+def _at(value: Any, steps: tuple[str, ...]) -> Any:
+    for step in steps:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(step)
+    return value
 
 
 def _from_json_patch(body: Any) -> Any:

@@ -192,13 +192,15 @@ class Document(_Part):
 class Alert:
     """One version of an alert, on its way to the sinks.
 
-    An alert is written when it opens, again when its severity rises, and a last time when its fold window has closed;
-    all versions have one id and one `window_start`, and each later one replaces the earlier.
+    An alert is written when it opens, again when its severity rises or its counts have grown for a while, and a last
+    time when its fold window has closed. All versions have one id and one `window_start`.
     """
 
     document: Document
     window_start: datetime
     """Start of the fold window in event time: the same for every version, so it can choose where the id is stored."""
+    version: int
+    """Grows with each version of one id: storage keeps the greatest, in whatever order they arrive."""
     complete: bool
     """True for the last version."""
 

@@ -48,6 +48,7 @@ LATENESS: Final = timedelta(minutes=10)
 _REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond them is counted without looking twice
 _IDS_KEPT: Final = 100_000  # of closed alerts, so that a straggler cannot open one again
 _TEXT_MAX: Final = 1024  # as much as Elasticsearch indexes of a keyword; a client may send more
+_COMPLETE_VERSION: Final = 1 << 52  # above every open one: 99 << 40, and 2 ** 40 changes
 _EVENT_TYPES: Final = {
     "create": "creation",
     "update": "change",
@@ -98,6 +99,8 @@ class Fold(msgspec.Struct):
     succeeded: bool = False
     failed: bool = False
     degraded: bool = True
+    changes: int = 0
+    changes_written: int = 0
 
     @property
     def severity(self) -> int:
@@ -108,25 +111,30 @@ class Fold(msgspec.Struct):
         """Count a match; a later stage or a second delivery of a known request adds only its time."""
         activity = match.activity
         time = activity.time
-        self.last_seen = max(self.last_seen, time)
-        self.degraded = self.degraded and match.degraded
+        self.changes += 1
+        if time > self.last_seen:
+            self.last_seen = time
+        if not match.degraded:
+            self.degraded = False
         key = activity.request_key
         if key in self.seen:
             return
         if len(self.seen) < _REQUESTS_KEPT:
             self.seen.add(key)
         self.event_count += 1
-        request = _request(activity)
-        self.succeeded = self.succeeded or 0 <= request.code < 400
-        self.failed = self.failed or request.code >= 400
-        insort(self.requests, request)
-        del self.requests[EVIDENCE_KEPT:]
-        if request.audit_id:
-            insort(self.audit_ids, (time, request.audit_id))
+        status = activity.event.response_status
+        if status is not None and status.code is not None:
+            self.succeeded = self.succeeded or status.code < 400
+            self.failed = self.failed or status.code >= 400
+        if len(self.requests) < EVIDENCE_KEPT or time < self.requests[-1].time:
+            insort(self.requests, _request(activity))
+            del self.requests[EVIDENCE_KEPT:]
+        audit_id = activity.event.audit_id[:256]
+        if audit_id and (len(self.audit_ids) < AUDIT_IDS_KEPT or (time, audit_id) < self.audit_ids[-1]):
+            insort(self.audit_ids, (time, audit_id))
             del self.audit_ids[AUDIT_IDS_KEPT:]
-        for address in (request.source_ip, request.client_ip):
-            if address and len(self.addresses) < ADDRESSES_KEPT:
-                self.addresses.add(address)
+        if len(self.addresses) < ADDRESSES_KEPT:
+            self.addresses.update(filter(None, (activity.addresses.source_ip, activity.addresses.client_ip)))
 
 
 class FolderState(msgspec.Struct):
@@ -146,6 +154,8 @@ class Folder:
         self._cluster = cluster
         self._clock = clock
         self.state = state or FolderState()
+        self._recent: dict[tuple[object, ...], Fold] = {}
+        """Open alerts by what makes them one, to spare repeats the making of the id."""
         self.late = 0
         """Matches that came after their alert was complete: shown already, no longer counted in it."""
 
@@ -170,12 +180,22 @@ class Folder:
         over = [fold for fold in state.open.values() if fold.window_end + LATENESS <= state.now]
         return self._close(over)
 
+    def refresh(self) -> list[Alert]:
+        """The open alerts as they now are, of which an older version was written."""
+        return [
+            self._alert(fold, complete=False)
+            for fold in self.state.open.values()
+            if fold.changes > fold.changes_written
+        ]
+
     def finish(self) -> list[Alert]:
         """Complete every alert: nothing more will come."""
         return self._close(list(self.state.open.values()))
 
     def _close(self, folds: Sequence[Fold]) -> list[Alert]:
         state = self.state
+        if folds:
+            self._recent.clear()
         for fold in folds:
             del state.open[fold.id]
             state.closed[fold.id] = None
@@ -185,22 +205,25 @@ class Folder:
         return [self._alert(fold, complete=True) for fold in ordered]
 
     def _fold_of(self, match: Match) -> Fold | None:
+        """The open alert that a match belongs to, opened if need be; None if that alert is complete already."""
         rule, activity = match.rule, match.activity
         identity = activity.identity
-        length = timedelta(seconds=rule.fold_seconds)
-        start = datetime.fromtimestamp(activity.received_time.timestamp() // rule.fold_seconds * rule.fold_seconds, UTC)
+        window = int(activity.received_time.timestamp() // rule.fold_seconds)
         # Nobody is accountable for these requests but whoever sits behind an address.
         unnamed = identity.kind in (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
         address = activity.addresses.source_ip if unnamed else ""
-        parts = [
-            self._cluster,
-            rule.id,
-            identity.name,
-            identity.effective_name,
-            address,
-            *match.group,
-            start.isoformat(),
-        ]
+        key = (rule.id, window, identity.name, identity.effective_name, address, match.group)
+        fold = self._recent.get(key)
+        if fold is None:
+            fold = self._find_or_open(match, window, address)
+            if fold is not None:
+                self._recent[key] = fold
+        return fold
+
+    def _find_or_open(self, match: Match, window: int, address: str) -> Fold | None:
+        rule, identity = match.rule, match.activity.identity
+        start = datetime.fromtimestamp(window * rule.fold_seconds, UTC)
+        parts = [self._cluster, rule.id, identity.name, identity.effective_name, address, *match.group, start.isoformat()]
         fold_id = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:40]
         fold = self.state.open.get(fold_id)
         if fold is None and fold_id not in self.state.closed:
@@ -213,13 +236,15 @@ class Folder:
                 effective_name=identity.effective_name,
                 group=match.group,
                 window_start=start,
-                window_end=start + length,
-                last_seen=activity.time,
+                window_end=start + timedelta(seconds=rule.fold_seconds),
+                last_seen=match.activity.time,
             )
         return fold
 
     def _alert(self, fold: Fold, *, complete: bool) -> Alert:
-        return Alert(_document(fold, self._cluster, self._clock()), fold.window_start, complete)
+        fold.changes_written = fold.changes
+        version = _COMPLETE_VERSION + fold.event_count if complete else (fold.severity << 40) + fold.changes
+        return Alert(_document(fold, self._cluster, self._clock()), fold.window_start, version, complete)
 
 
 def _request(activity: Activity) -> Request:

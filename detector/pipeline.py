@@ -9,6 +9,7 @@ without a counter. Source, sink, dead letters and state each state their part of
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -55,11 +56,15 @@ class Pipeline:
     dead_letters: DeadLetters
     patience_seconds: float
     """How long a sink may be unavailable before the run gives up."""
+    refresh_seconds: float = inf
+    """How often the counts of open alerts are brought up to date where they are stored; also whenever there is time."""
     snapshot: Snapshot = field(default_factory=Snapshot)
     save: Callable[[Snapshot], None] = lambda _: None
     """Makes the snapshot durable; a replay, which starts again from the beginning, needs none."""
     summary: Summary = field(default_factory=Summary)
     _checkpointed: float = field(default_factory=monotonic)
+    _refreshed: float = field(default_factory=monotonic)
+    _deciding: bool = False
 
     def run(self) -> None:
         """Work until the source ends; open alerts stay open."""
@@ -67,9 +72,15 @@ class Pipeline:
         self.source.checkpoint = self.checkpoint
         for batch in self.source:
             with metrics.BATCH_SECONDS.time():
+                self._deciding = True
                 self._process(batch)
-            if monotonic() - self._checkpointed >= _CHECKPOINT_SECONDS:
+                self._deciding = False
+            idle = not batch.values
+            if idle or monotonic() - self._refreshed >= self.refresh_seconds:
+                self._refresh()
+            if idle or monotonic() - self._checkpointed >= _CHECKPOINT_SECONDS:
                 self.checkpoint()
+        self._refresh()
         self.checkpoint()
 
     def _process(self, batch: Batch) -> None:
@@ -94,8 +105,20 @@ class Pipeline:
         self._deliver(alerts, [])
         self.summary.add_alerts(alerts)
 
+    def _refresh(self) -> None:
+        """Bring the counts of open alerts up to date where they are stored."""
+        if self.refresh_seconds < inf:
+            self._deliver(self.folder.refresh(), [])
+            self._refreshed = monotonic()
+
     def checkpoint(self) -> None:
-        """Make what was decided durable, then let the source move on: so a crash repeats, but never skips."""
+        """Make what was decided durable, then let the source move on: so a crash repeats, but never skips.
+
+        Between a batch's evaluation and its delivery there is nothing new to commit: the state is already ahead of the
+        positions then, and must not be saved.
+        """
+        if self._deciding:
+            return
         self.save(self.snapshot)
         self.source.commit(self.snapshot.positions)
         self._checkpointed = monotonic()

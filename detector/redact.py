@@ -11,6 +11,8 @@ _LITERAL: Final = r"(?:-?\d[\d.eE+-]*|true|false|null|-?Infinity|NaN)"
 _BETWEEN: Final = re.compile(rf"\ufeff?\s*(?:[][{{}},:]\s*(?:{_LITERAL}\s*(?=[]}},]))?)*")
 _BEFORE_KEY: Final = re.compile(r"[{,]\s*\Z")
 _AFTER_KEY: Final = re.compile(r"\s*:")
+# Then the text's first quote is not the first of a string, but ends one whose beginning is cut off.
+_AFTER_STRING: Final = re.compile(r"\s*(?:[]},:]|\Z)")
 
 _KNOWN_SECRET: Final = re.compile(
     r"""-----BEGIN .*?(?:-----END [^-]*-----|\Z)  # PEM, also without its end
@@ -36,21 +38,19 @@ def mask(text: str) -> str:
     end = 0
     for string in _STRING.finditer(text):
         before = text[end : string.start()]
-        shown.append(_mask_beginning(before) if end == 0 else _mask_between(before))
+        opens = before[-1:].isspace() and not _AFTER_STRING.match(string["content"])
+        shown.append(_mask_outside(before, is_beginning=end == 0 and opens))
         is_key = _BETWEEN.fullmatch(before) and _BEFORE_KEY.search(before) and _AFTER_KEY.match(text, string.end())
         shown.append(f'"{_KNOWN_SECRET.sub(_HIDDEN, string["content"]) if is_key else _HIDDEN}"')
         end = string.end()
-    shown.append(_mask_between(text[end:]) if end else _mask_plain(text))
+    shown.append(_mask_outside(text[end:], is_beginning=end == 0))
     return "".join(shown)
 
 
-def _mask_between(text: str) -> str:
-    return text if _BETWEEN.fullmatch(text) else _HIDDEN
-
-
-def _mask_beginning(text: str) -> str:
-    """Mask what stands before the first quote, which may close a string whose beginning was cut off."""
-    return _mask_plain(text) if text[-1:].isspace() else _mask_between(text)
+def _mask_outside(text: str, *, is_beginning: bool) -> str:
+    if _BETWEEN.fullmatch(text):
+        return text
+    return _mask_plain(text) if is_beginning else _HIDDEN
 
 
 def _mask_plain(text: str) -> str:

@@ -1,12 +1,15 @@
 """`detector run`: the service."""
 
 import signal
+from math import inf
 
 import structlog
 
 from detector.cli.options import Common
 
 log = structlog.get_logger(__name__)
+
+_REFRESH_SECONDS = 30.0
 
 
 def run(
@@ -46,7 +49,8 @@ def run(
         folder=Folder(settings.cluster, state=snapshot.folder),
         sink=sink,
         dead_letters=DeadLetterFile(settings.dead_letters.path),
-        patience_seconds=float("inf"),
+        patience_seconds=inf,
+        refresh_seconds=_REFRESH_SECONDS,
         snapshot=snapshot,
         save=state.save,
     )

@@ -59,18 +59,23 @@ class Format:
 
     def decode(self, values: Sequence[bytes], positions: Sequence[Position]) -> Decoded:
         """Decode each record; one that cannot be decoded becomes a dead letter and costs no other."""
+        try:
+            events = list(map(decode_native, values))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            events = []
+        if len(events) == len(values) and all([event.audit_id and event.verb for event in events]):  # noqa: C419 faster
+            return Decoded(events)
         decoded = Decoded()
-        append = decoded.events.append
-        for index, value in enumerate(values):
-            try:
-                event = decode_native(value)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                event = None
-            if event is not None and event.audit_id and event.verb:
-                append(event)
-            else:
-                self._decode_slowly(value, positions[index], decoded)
+        for value, position in zip(values, positions, strict=True):
+            self._decode_one(value, position, decoded)
         return decoded
+
+    def _decode_one(self, value: bytes, position: Position, decoded: Decoded) -> None:
+        event = _try_native(value)
+        if event is not None:
+            decoded.events.append(event)
+        else:
+            self._decode_slowly(value, position, decoded)
 
     def _decode_slowly(self, value: bytes, position: Position, decoded: Decoded) -> None:
         if not value.strip():

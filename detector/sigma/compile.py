@@ -6,7 +6,7 @@ on the few fields that an index key holds, tells which rules can match at all an
 Source: SigmaHQ/sigma-specification v2, Sigma rules specification and modifiers appendix.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
@@ -59,58 +59,47 @@ Known: TypeAlias = Mapping[str, Values]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One field test: true if any value of any of its fields passes."""
+    """A test of one field: true if any of its values passes."""
 
-    fields: tuple[Field, ...]
+    field: Field
     test: Test
     absent: bool = False
-    """Turned round: true if no field has a value (`null`, `exists: false`)."""
+    """Turned round: true if the field has no value (`null`, `exists: false`)."""
+    exact: str | None = None
+    """The one text, in lower case, that passes the test, if that is all the test asks."""
 
     def evaluate(self, activity: Activity) -> Verdict:
         """Test the values of an activity."""
-        return self._judge([field.read(activity) for field in self.fields])
+        values = self.field.read(activity)
+        return None if values is HIDDEN else self._judge(values)
 
     def specialise(self, known: Known) -> "Node | bool":
-        """Decide the test if all its fields are known."""
-        found: list[Values] = []
-        for field in self.fields:
-            values = known.get(field.path, known.get(field.root))
-            if values is None:
-                return self
-            found.append(values)
-        verdict = self._judge(found)
-        return self if verdict is None else verdict
+        """Decide the test if its field is known."""
+        values = known.get(self.field.path, known.get(self.field.root))
+        return self if values is None else self._judge(values)
 
-    def _judge(self, found: Sequence[Values]) -> Verdict:
-        hidden = False
-        for values in found:
-            if values is HIDDEN:
-                hidden = True
-            elif self.absent:
-                if values:
-                    return False
-            elif any(map(self.test, values)):
-                return True
-        return None if hidden else self.absent
+    def _judge(self, values: Values) -> bool:
+        if self.absent:
+            return not values
+        test = self.test
+        return any([test(value) for value in values])  # noqa: C419 a list is faster: there is one value as a rule
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A comparison of two fields of one event (`fieldref`): true if any value of the one matches one of the other."""
 
-    fields: tuple[Field, ...]
-    others: tuple[Field, ...]
+    field: Field
+    other: Field
     compare: Callable[[str, str], bool]
 
     def evaluate(self, activity: Activity) -> Verdict:
         """Compare the values of an activity."""
-        mine = [field.read(activity) for field in self.fields]
-        theirs = [field.read(activity) for field in self.others]
-        texts = [text_of(value) for values in theirs if values is not HIDDEN for value in values]
-        for values in mine:
-            if values is not HIDDEN and any(self.compare(text_of(value), text) for value in values for text in texts):
-                return True
-        return None if HIDDEN in mine or HIDDEN in theirs else False
+        mine, theirs = self.field.read(activity), self.other.read(activity)
+        if mine is HIDDEN or theirs is HIDDEN:
+            return None
+        texts = [text_of(value) for value in theirs]
+        return any(self.compare(text_of(value), text) for value in mine for text in texts)
 
     def specialise(self, known: Known) -> "Node | bool":
         """Leave it as it is: what is known never holds both fields."""
@@ -207,7 +196,7 @@ def compile_condition(condition: Any) -> Node:
     if isinstance(condition, ConditionAND):
         return And(tuple(compile_condition(part) for part in condition.args))
     if isinstance(condition, ConditionOR):
-        return Or(tuple(compile_condition(part) for part in condition.args))
+        return _join(compile_condition(part) for part in condition.args)
     if isinstance(condition, ConditionNOT):
         return Not(compile_condition(condition.args[0]))
     if isinstance(condition, ConditionFieldEqualsValueExpression):
@@ -215,26 +204,61 @@ def compile_condition(condition: Any) -> Node:
     raise UnsupportedError("a search for words without a field is not supported; name the field")
 
 
-def _compile_test(name: str, value: SigmaType) -> Node:
-    fields = _fields(name)
+def _join(parts: Iterable[Node]) -> Node:
+    """Disjoin; the tests of one field become one, so that it is read once, and exact texts a look-up in a set."""
+    joined: list[Node] = []
+    tests: dict[Field, list[Leaf]] = {}
+    for part in parts:
+        if isinstance(part, Leaf) and not part.absent:
+            tests.setdefault(part.field, []).append(part)
+        else:
+            joined.append(part)
+    joined += [_joined_tests(field, leaves) for field, leaves in tests.items()]
+    return joined[0] if len(joined) == 1 else Or(tuple(joined))
+
+
+def _joined_tests(field: Field, leaves: Sequence[Leaf]) -> Leaf:
+    if len(leaves) == 1:
+        return leaves[0]
+    texts = frozenset(leaf.exact for leaf in leaves if leaf.exact is not None)
+    rest = [leaf.test for leaf in leaves if leaf.exact is None]
+    if not rest:
+        return _exact(field, texts)
+    tests = (_exact(field, texts).test, *rest) if texts else tuple(rest)
+    return Leaf(field, lambda value: any(test(value) for test in tests))
+
+
+def _exact(field: Field, texts: frozenset[str]) -> Leaf:
+    def test(value: Any) -> bool:
+        return (value if isinstance(value, str) else text_of(value)).lower() in texts
+
+    return Leaf(field, test, exact=next(iter(texts)) if len(texts) == 1 else None)
+
+
+def _compile_test(name: str, value: SigmaType) -> Node:  # noqa: PLR0911 one return a type
     if isinstance(value, SigmaExpansion):
-        return Or(tuple(_compile_test(name, part) for part in value.values))
-    if isinstance(value, SigmaNull):
-        return Leaf(fields, _never, absent=True)
-    if isinstance(value, SigmaExists):
-        return Leaf(fields, _always, absent=not value.exists)
-    if isinstance(value, SigmaFieldReference):
-        return Reference(fields, _fields(value.field), _reference_comparison(value))
-    if isinstance(value, SigmaString) and not value.s:  # an empty text and an absent field are the same, see event.py
-        return Leaf(fields, _never, absent=True)
-    return Leaf(fields, _compile_value(name, value))
+        return _join(_compile_test(name, part) for part in value.values)
+    field = _field(name)
+    match value:
+        case SigmaNull():
+            return Leaf(field, _never, absent=True)
+        case SigmaExists():
+            return Leaf(field, _always, absent=not value.exists)
+        case SigmaFieldReference():
+            return Reference(field, _field(value.field), _reference_comparison(value))
+        case SigmaString(s=[]):  # an empty text and an absent field are the same, see event.py
+            return Leaf(field, _never, absent=True)
+        case SigmaString(s=[str(text)]) if not isinstance(value, SigmaCasedString):
+            return _exact(field, frozenset((text.lower(),)))
+        case _:
+            return Leaf(field, _compile_value(name, value))
 
 
-def _fields(name: str) -> tuple[Field, ...]:
-    fields = resolve(name)
-    if fields is None:
+def _field(name: str) -> Field:
+    field = resolve(name)
+    if field is None:
         raise UnsupportedError(f"no audit event has a field {name!r}", name)
-    return tuple(fields)
+    return field
 
 
 def _compile_value(name: str, value: SigmaType) -> Test:

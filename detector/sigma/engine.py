@@ -13,12 +13,19 @@ from detector.sigma.compile import Known, Node, text_of
 from detector.sigma.fields import HIDDEN, Values
 from detector.sigma.load import CompiledRule
 
-_KEYS_KEPT: Final = 50_000  # an hour of a large cluster has some 2,000; a client that invents resources can make more
+_KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
 _DECISION: Final = "authorization.k8s.io/decision"
 
 
 Candidate: TypeAlias = tuple[CompiledRule, Node | bool]
 """A rule, and what is left to ask of it."""
+
+
+class _Entry(NamedTuple):
+    """The rules that can match under one key, and those of them that can match a certain user."""
+
+    candidates: list[Candidate]
+    by_user: dict[tuple[str, ...], list[Candidate]]
 
 
 class Key(NamedTuple):
@@ -41,7 +48,8 @@ class Engine:
     def __init__(self, rules: Sequence[CompiledRule]) -> None:
         self._rules: list[Candidate] = [(rule, rule.node) for rule in rules]
         self._by_resource: dict[tuple[str, str, str], list[Candidate]] = {}
-        self._by_key: dict[Key, list[Candidate]] = {}
+        self._by_key: dict[tuple[object, ...], _Entry] = {}
+        self._users_known = 0
 
     def match(self, activities: Sequence[Activity]) -> list[Match]:
         """Every rule that fires on every activity, in their order."""
@@ -49,26 +57,42 @@ class Engine:
         by_key = self._by_key
         for activity in activities:
             key = _key(activity)
-            candidates = by_key.get(key)
+            entry = by_key.get(key) or self._index(Key(*key))
+            if not entry.candidates:
+                continue
+            user = activity.event.user
+            user_key = (user.username, *user.groups)
+            candidates = entry.by_user.get(user_key)
             if candidates is None:
-                candidates = self._index(key)
+                candidates = self._index_user(entry, user_key)
             for rule, node in candidates:
                 verdict = node if isinstance(node, bool) else node.evaluate(activity)
                 if verdict is not False:
                     matches.append(_matched(rule, activity, degraded=verdict is None))
         return matches
 
-    def _index(self, key: Key) -> list[Candidate]:
+    def _index(self, key: Key) -> _Entry:
         """Specialise the rules to a key, in two steps: of many rules, few are left after the first."""
-        if len(self._by_key) >= _KEYS_KEPT:
-            self._by_key.clear()
-            self._by_resource.clear()
+        self._forget()
         resource = key[:3]
         related = self._by_resource.get(resource)
         if related is None:
             related = self._by_resource[resource] = _specialise(self._rules, _known_of_resource(key))
-        candidates = self._by_key[key] = _specialise(related, _known(key))
+        entry = self._by_key[key] = _Entry(_specialise(related, _known(key)), {})
+        return entry
+
+    def _index_user(self, entry: _Entry, user_key: tuple[str, ...]) -> list[Candidate]:
+        self._forget()
+        self._users_known += 1
+        known = {"user.username": _values(user_key[0]), "user.groups": user_key[1:]}
+        candidates = entry.by_user[user_key] = _specialise(entry.candidates, known)
         return candidates
+
+    def _forget(self) -> None:
+        if len(self._by_key) + self._users_known >= _KEYS_KEPT:
+            self._by_key.clear()
+            self._by_resource.clear()
+            self._users_known = 0
 
 
 def _specialise(candidates: Sequence[Candidate], known: Known) -> list[Candidate]:
@@ -105,12 +129,13 @@ def _values(text: str) -> Values:
     return (text,) if text else ()
 
 
-def _key(activity: Activity) -> Key:
+def _key(activity: Activity) -> tuple[str, str, str, str, str, int | None, str, str, bool]:
+    """The fields of a `Key`, as the plain tuple that equals it: one is made for every event."""
     event = activity.event
     ref = event.object_ref
     status = event.response_status
     resource, subresource, api_group = ("", "", "") if ref is None else (ref.resource, ref.subresource, ref.api_group)
-    return Key(
+    return (
         event.verb,
         resource,
         subresource,
@@ -130,7 +155,7 @@ def _matched(rule: CompiledRule, activity: Activity, *, degraded: bool) -> Match
 def group_values(rule: CompiledRule, activity: Activity) -> tuple[str, ...]:
     """The first value of each field that keeps a rule's alerts apart; empty where there is none."""
     values: list[str] = []
-    for fields in rule.group_fields:
-        found = [value for field in fields for read in [field.read(activity)] if read is not HIDDEN for value in read]
-        values.append(text_of(found[0]) if found else "")
+    for field in rule.group_fields:
+        found = field.read(activity)
+        values.append(text_of(found[0]) if found and found is not HIDDEN else "")
     return tuple(values)

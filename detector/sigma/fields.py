@@ -5,7 +5,7 @@ Native names are those of `audit.k8s.io/v1`. A path leads through objects and in
 (`annotations.authorization.k8s.io/decision`) are found too. What no event has is derived under `detector.`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -19,26 +19,16 @@ Values: TypeAlias = tuple[Any, ...]
 Reader: TypeAlias = Callable[[Activity], Values]
 
 _CONTAINER_LISTS: Final = ("containers", "initContainers", "ephemeralContainers")
-_POD_SPECS: Final = (
-    "requestObject.spec",  # pods
-    "requestObject.spec.template.spec",  # deployments, daemonsets, statefulsets, replicasets, jobs, RCs
-    "requestObject.spec.jobTemplate.spec.template.spec",  # cronjobs
-    "requestObject.template.spec",  # podtemplates
-)
-
-PREFIX_ALIASES: Final = {
-    "detector.pod.": tuple(f"{spec}." for spec in _POD_SPECS),
-    "detector.containers.": tuple(f"{spec}.{kind}." for spec in _POD_SPECS for kind in _CONTAINER_LISTS),
-}
-"""A pod's spec wherever a workload keeps it, and its containers of every kind."""
+POD: Final = "detector.pod."
+"""Before a path into a pod's spec, wherever a workload keeps it."""
+CONTAINERS: Final = "detector.containers."
+"""Before a path into a container of any kind of such a pod."""
 ALIASES: Final = {
-    "apiGroup": ("objectRef.apiGroup",),
-    "hostPath": tuple(f"{spec}.volumes.hostPath.path" for spec in _POD_SPECS),
-    "capabilities": tuple(
-        f"{spec}.{kind}.securityContext.capabilities.add" for spec in _POD_SPECS for kind in _CONTAINER_LISTS
-    ),
+    "apiGroup": "objectRef.apiGroup",
+    "hostPath": f"{POD}volumes.hostPath.path",
+    "capabilities": f"{CONTAINERS}securityContext.capabilities.add",
 }
-"""Names that SigmaHQ's Kubernetes rules use for raw fields."""
+"""Names that SigmaHQ's Kubernetes rules use, and what they stand for."""
 
 _USER_TEXTS: Final = {"username": "username", "uid": "uid"}
 _REF_TEXTS: Final = dict(zip(ObjectRef.__struct_encode_fields__, ObjectRef.__struct_fields__, strict=True))
@@ -52,7 +42,7 @@ _RESPONSE_HIDING: Final = frozenset({"Metadata", "Request"})
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One raw field, ready to be read."""
+    """One field, ready to be read."""
 
     path: str
     root: str
@@ -61,15 +51,11 @@ class Field:
     """The values found: none for an absent field, several for a list, `HIDDEN` for a body that was not logged."""
 
 
-def resolve(name: str) -> list[Field] | None:
-    """Find the raw fields that a rule's name stands for; None for a name that no audit event has."""
-    for prefix, replacements in PREFIX_ALIASES.items():
-        if name.startswith(prefix):
-            return [_raw(replacement + name.removeprefix(prefix)) for replacement in replacements]
-    if name in ALIASES:
-        return [_raw(path) for path in ALIASES[name]]
-    reader = _reader(name)
-    return None if reader is None else [Field(name, name.partition(".")[0], reader)]
+def resolve(name: str) -> Field | None:
+    """Find the field that a rule names; None if no audit event has it."""
+    path = ALIASES.get(name, name)
+    reader = _reader(path)
+    return None if reader is None else Field(path, path.partition(".")[0], reader)
 
 
 def catalogue() -> list[str]:
@@ -77,14 +63,7 @@ def catalogue() -> list[str]:
     fixed = [*_SCALARS, *(f"objectRef.{name}" for name in _REF_TEXTS), *ALIASES]
     fixed += [f"{root}.{name}" for root in ("user", "impersonatedUser") for name in ("username", "uid", "groups")]
     open_ended = ["annotations.", "user.extra.", "impersonatedUser.extra.", "requestObject.", "responseObject."]
-    return sorted([*fixed, *(f"{prefix}*" for prefix in (*open_ended, *PREFIX_ALIASES))])
-
-
-def _raw(path: str) -> Field:
-    reader = _reader(path)
-    if reader is None:  # pragma: no cover - the tables above name raw fields only
-        raise AssertionError(path)
-    return Field(path, path.partition(".")[0], reader)
+    return sorted([*fixed, *(f"{prefix}*" for prefix in (*open_ended, POD, CONTAINERS))])
 
 
 def _texts(value: str) -> Values:
@@ -137,6 +116,9 @@ _SCALARS: Final[dict[str, Reader]] = {
 def _reader(path: str) -> Reader | None:  # noqa: PLR0911 one return a root
     if path in _SCALARS:
         return _SCALARS[path]
+    for prefix, lists in ((POD, ("",)), (CONTAINERS, _CONTAINER_LISTS)):
+        if path.startswith(prefix):
+            return _pod_reader([_plan(f"{kind}.{path.removeprefix(prefix)}".lstrip(".")) for kind in lists])
     root, _, rest = path.partition(".")
     if not rest:
         return None
@@ -148,11 +130,12 @@ def _reader(path: str) -> Reader | None:  # noqa: PLR0911 one return a root
         return _user_reader(rest, lambda activity: activity.event.user)
     if root == "impersonatedUser":
         return _user_reader(rest, lambda activity: activity.event.impersonated_user)
-    steps = tuple(rest.split("."))
     if root == "requestObject":
-        return lambda activity: _body_values(activity, activity.request_object, steps, _REQUEST_HIDING)
+        plan = _plan(rest)
+        return lambda activity: _body_values(activity, activity.request_object, plan, _REQUEST_HIDING)
     if root == "responseObject":
-        return lambda activity: _body_values(activity, activity.response_object, steps, _RESPONSE_HIDING)
+        plan = _plan(rest)
+        return lambda activity: _body_values(activity, activity.response_object, plan, _RESPONSE_HIDING)
     return None
 
 
@@ -183,24 +166,54 @@ def _user_reader(rest: str, user_of: Callable[[Activity], User | None]) -> Reade
     return read_extra
 
 
-def _body_values(activity: Activity, body: Any, steps: tuple[str, ...], hiding_levels: frozenset[str]) -> Values:
-    if body is not MISSING:
-        return tuple(walk(body, steps))
+def _pod_reader(plans: list["_Plan"]) -> Reader:
+    def read(activity: Activity) -> Values:
+        if activity.request_object is MISSING:
+            return _unlogged(activity, _REQUEST_HIDING)
+        found: list[Any] = []
+        for spec in activity.pod_specs:
+            for plan in plans:
+                _walk(spec, plan, 0, found)
+        return tuple(found)
+
+    return read
+
+
+def _body_values(activity: Activity, body: Any, plan: "_Plan", hiding_levels: frozenset[str]) -> Values:
+    if body is MISSING:
+        return _unlogged(activity, hiding_levels)
+    found: list[Any] = []
+    _walk(body, plan, 0, found)
+    return tuple(found)
+
+
+def _unlogged(activity: Activity, hiding_levels: frozenset[str]) -> Values:
     event = activity.event
     hidden = event.verb in _WRITES and (event.level in hiding_levels or activity.truncated)
     return HIDDEN if hidden else ()
 
 
-def walk(value: Any, steps: tuple[str, ...]) -> Iterator[Any]:
-    """Yield every value that a path leads to, through each element of a list and through keys that hold dots."""
+_Plan: TypeAlias = tuple[tuple[tuple[str, int], ...], ...]
+"""For each step of a path the keys to try, and the step that follows each: a key may itself hold dots."""
+
+
+def _plan(path: str) -> _Plan:
+    steps = path.split(".")
+    return tuple(
+        tuple((".".join(steps[start:end]), end) for end in range(start + 1, len(steps) + 1))
+        for start in range(len(steps))
+    )
+
+
+def _walk(value: Any, plan: _Plan, step: int, found: list[Any]) -> None:
+    """Collect every value that a path leads to, through each element of a list; `null` is no value."""
     if isinstance(value, list):
         for element in value:
-            yield from walk(element, steps)
-    elif not steps:
+            _walk(element, plan, step, found)
+    elif step == len(plan):
         if value is not None:
-            yield value
+            found.append(value)
     elif isinstance(value, dict):
-        for count in range(1, len(steps) + 1):
-            key = ".".join(steps[:count])
+        for key, following in plan[step]:
             if key in value:
-                yield from walk(value[key], steps[count:])
+                _walk(value[key], plan, following, found)

@@ -60,7 +60,7 @@ class CompiledRule:
 
     metadata: Rule
     node: Node
-    group_fields: tuple[tuple[EventField, ...], ...]
+    group_fields: tuple[EventField, ...]
     cases: tuple[Case, ...]
     path: Path
     lines: "Lines"
@@ -222,12 +222,12 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
         fold_seconds=extension.fold_seconds,
         message=extension.message,
     )
-    groups = tuple(_group_fields(name) for name in extension.group_by)
+    groups = tuple(_group_field(name) for name in extension.group_by)
     return CompiledRule(metadata, compile_condition(conditions[0].parsed), groups, extension.tests, path, lines)
 
 
-def _group_fields(name: str) -> tuple[EventField, ...]:
-    fields = resolve(name)
-    if fields is None:
+def _group_field(name: str) -> EventField:
+    field = resolve(name)
+    if field is None:
         raise UnsupportedError(f"no audit event has a field {name!r}; known are {', '.join(catalogue())}", "group_by")
-    return tuple(fields)
+    return field

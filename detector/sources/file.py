@@ -22,7 +22,7 @@ from detector.errors import DeadLetter, UsageError
 from detector.record import Batch, Lines, Position, Positions
 
 STDIN: Final = "-"
-_BLOCK_BYTES: Final = 1 << 20  # some 700 events: small enough to stay in the cache, large enough to hide the loop
+_BLOCK_BYTES: Final = 128 << 10
 _LINE_BYTES_MAX: Final = 16 << 20  # as large as the largest record that a format reads
 _RATIO_MAX: Final = 200  # real audit logs shrink 35-fold with zstd; a bomb does so 1,000-fold and more
 _RATIO_FREE_BYTES: Final = 64 << 20

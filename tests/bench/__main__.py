@@ -1,0 +1,39 @@
+"""`make bench`: prints each figure, and exits with 1 if one misses its target."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench import measure
+
+
+def main() -> int:
+    """Measure all, print a line each."""
+    values = measure.lines()
+    bare = measure.best_seconds(lambda: measure.decode_bare(values))
+    replay = measure.best_replay_seconds()
+    with tempfile.TemporaryDirectory() as directory:
+        many = measure.best_replay_seconds(measure.copy_rules(Path(directory), copies=10))
+        count = len(list(Path(directory).glob("*.yml")))
+    with tempfile.TemporaryDirectory() as directory:
+        once, twelve_times = (measure.peak_bytes(copies, Path(directory)) for copies in (1, 12))
+    events = len(values)
+    figures = [
+        ("replay / bare typed decoding, events per second", bare / replay, ">=", 0.20),
+        (f"replay with {count} rules / with {count // 10}, time", many / replay, "<=", 1.5),
+        ("peak memory of 12 x the input / of the input", twelve_times / once, "<=", 1.1),
+    ]
+    print(f"bare typed decoding {events / bare:,.0f} events/s, replay {events / replay:,.0f} events/s,")
+    print(
+        f"peak memory {once / 2**20:.0f} MiB for {events:,} events, {twelve_times / 2**20:.0f} MiB for {12 * events:,}"
+    )
+    missed = 0
+    for name, value, relation, target in figures:
+        met = value >= target if relation == ">=" else value <= target
+        missed += not met
+        print(f"{'ok  ' if met else 'MISS'}  {name}: {value:.3f} (target {relation} {target})")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The real Kafka broker and Elasticsearch server that tests run against."""

@@ -1,0 +1,106 @@
+"""From a real Kafka topic to a real Elasticsearch, as a SOC runs it."""
+
+import random
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import zstandard
+
+from tests.services import live
+from tests.services.services import ROOT, Services
+
+SAMPLE = ROOT / "sample_logs" / "test.jsonl.zst"
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture(scope="session")
+def sample_lines() -> list[bytes]:
+    """The events of the test days, a line each."""
+    with SAMPLE.open("rb") as file:
+        return zstandard.ZstdDecompressor().stream_reader(file).read().splitlines()
+
+
+@pytest.fixture
+def index() -> str:
+    """A name for indices that no other test writes to."""
+    return f"logs-detector.alerts-{uuid4().hex[:12]}"
+
+
+def _setup(services: Services, tmp_path: Path, index: str, partitions: int) -> tuple[str, Path]:
+    topic = live.create_topic(services.kafka_bootstrap, partitions)
+    url = services.elasticsearch_url
+    settings = live.write_settings(tmp_path, services.kafka_bootstrap, topic, url, index)
+    done = live.command("es", "setup", "--config", settings)
+    assert done.returncode == 0, done.stderr
+    return topic, settings
+
+
+def test_a_run_from_kafka_stores_the_very_alerts_that_a_replay_of_the_file_gives(
+    services: Services, tmp_path: Path, index: str, sample_lines: list[bytes]
+) -> None:
+    """Documents are equal id for id, although three partitions mix the order of events."""
+    expected = live.replayed([SAMPLE])
+    topic, settings = _setup(services, tmp_path, index, partitions=3)
+    live.produce(services.kafka_bootstrap, topic, sample_lines)
+    with live.running(settings) as process:
+        live.wait_until(
+            lambda: len(live.stored(services.elasticsearch_url, index)) >= len(expected) or process.poll() is not None,
+            "as many documents as alerts",
+        )
+        live.wait_until(lambda: live.stored(services.elasticsearch_url, index) == expected, "equal documents")
+    assert process.returncode == 0
+    assert not (tmp_path / "dead-letters.ndjson").exists()
+
+
+def test_ten_kills_at_random_moments_lose_no_alert_and_store_none_twice(
+    services: Services, tmp_path: Path, index: str, sample_lines: list[bytes]
+) -> None:
+    """After each `kill -9` the next process goes on from the state; in the end the documents equal a replay's."""
+    expected = live.replayed([SAMPLE])
+    topic, settings = _setup(services, tmp_path, index, partitions=2)
+    moments = random.Random()  # noqa: S311 not for secrets
+    share = len(sample_lines) // 10 + 1
+    for start in range(0, len(sample_lines), share):
+        live.produce(services.kafka_bootstrap, topic, sample_lines[start : start + share])
+        with live.running(settings) as process:
+            time.sleep(moments.uniform(0.5, 3.0))  # the moment itself is what is tested
+            live.kill(process)
+    with live.running(settings):
+        live.wait_until(lambda: live.stored(services.elasticsearch_url, index) == expected, "equal documents")
+
+
+def test_a_broken_record_goes_to_the_dead_letters_and_the_others_are_evaluated(
+    services: Services, tmp_path: Path, index: str, sample_lines: list[bytes]
+) -> None:
+    """The dead letter names topic, partition and offset."""
+    topic, settings = _setup(services, tmp_path, index, partitions=1)
+    exec_event = next(line for line in sample_lines if b"/exec?" in line and b'"code":101' in line)
+    live.produce(services.kafka_bootstrap, topic, [b'{"auditID": "cut off', exec_event])
+    with live.running(settings):
+        live.wait_until(lambda: len(live.stored(services.elasticsearch_url, index)) >= 1, "the alert")
+    letter = (tmp_path / "dead-letters.ndjson").read_text(encoding="utf-8")
+    assert f'"stream":"{topic}[0]"' in letter.replace('": "', '":"')
+    assert '"offset":0' in letter.replace('": 0', '":0')
+
+
+def test_an_unreachable_server_holds_the_records_until_it_is_back(
+    services: Services, tmp_path: Path, index: str, sample_lines: list[bytes]
+) -> None:
+    """Nothing is committed while alerts cannot be stored; a restart with the right address reads them all again."""
+    topic, settings = _setup(services, tmp_path, index, partitions=1)
+    live.produce(services.kafka_bootstrap, topic, sample_lines[:20_000])
+    right = settings.read_text(encoding="utf-8")
+    settings.write_text(right.replace(services.elasticsearch_url, "http://127.0.0.1:9"), encoding="utf-8")
+    with live.running(settings) as process:
+        log = tmp_path / "run.log"
+        live.wait_until(lambda: b"elasticsearch" in log.read_bytes() or process.poll() is not None, "a word about it")
+    assert process.returncode == 4
+    settings.write_text(right, encoding="utf-8")
+    excerpt = tmp_path / "excerpt.jsonl"
+    excerpt.write_bytes(b"\n".join(sample_lines[:20_000]))
+    expected = live.replayed([excerpt])
+    with live.running(settings):
+        live.wait_until(lambda: live.stored(services.elasticsearch_url, index) == expected, "equal documents")
