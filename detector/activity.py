@@ -1,11 +1,12 @@
 """Activity: one API request by one identity, as rules and features see it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -14,7 +15,10 @@ from detector.event import AuditEvent, event_time, parse_time
 from detector.identity import Identity, from_event
 
 MISSING: Final = object()
-"""A body that was not logged, as opposed to one that holds `null`."""
+"""A body that was not logged, or is `null`."""
+UNREADABLE: Final = object()
+"""A body that was logged but cannot be decoded: it holds what it holds, and nobody knows."""
+_INDEX: Final = re.compile("[+-]?[0-9]+|-")  # the API server's JSON patch takes signs, and counts `-1` from the end
 _POD_SPEC_STEPS: Final = (
     ("spec",),  # pods
     ("spec", "template", "spec"),  # deployments, daemonsets, statefulsets, replicasets, jobs, replication controllers
@@ -54,14 +58,14 @@ class Activity:
 
     @property
     def request_object(self) -> Any:
-        """The decoded request body, or `MISSING`."""
+        """The decoded request body, `MISSING` or `UNREADABLE`."""
         if self._request_object is None:
             self._request_object = _body(self.event.request_object)
         return self._request_object
 
     @property
     def response_object(self) -> Any:
-        """The decoded response body, or `MISSING`."""
+        """The decoded response body, `MISSING` or `UNREADABLE`."""
         if self._response_object is None:
             self._response_object = _body(self.event.response_object)
         return self._response_object
@@ -87,16 +91,18 @@ class Activity:
         """
         if not self._request_key:
             event = self.event
+            effective = event.impersonated_user.username if event.impersonated_user else None
             parts = (
                 event.audit_id,
                 event.request_received_timestamp or event.stage_timestamp,
                 event.verb,
                 event.request_uri,
                 event.user.username,
-                *event.source_ips,
+                effective,
+                event.user_agent,
+                event.source_ips,
             )
-            content = "\0".join(parts).encode("utf-8", "surrogatepass")
-            self._request_key = blake2b(content, digest_size=16).digest()
+            self._request_key = blake2b(repr(parts).encode(), digest_size=16).digest()
         return self._request_key
 
     @property
@@ -108,10 +114,7 @@ class Activity:
         object_ref = self.event.object_ref
         if object_ref is None or object_ref.subresource not in ("exec", "attach"):
             return ""
-        try:
-            query = urlsplit(self.event.request_uri).query
-        except ValueError:
-            query = self.event.request_uri.partition("?")[2]
+        query = self.event.request_uri.partition("?")[2]  # as Go reads it: a `#` begins no fragment, it hides nothing
         words = [value for key, value in parse_qsl(query, keep_blank_values=True) if key == "command"]
         if not words and isinstance(self.request_object, dict):
             body = self.request_object.get("command")
@@ -129,8 +132,8 @@ def _body(raw: msgspec.Raw) -> Any:
         return MISSING
     try:
         body = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):  # well-formed, since the event was; but deeper than the decoder goes
-        return MISSING
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # of a raw body only the outline was checked
+        return UNREADABLE
     return MISSING if body is None else _from_json_patch(body)
 
 
@@ -166,20 +169,25 @@ def _set(target: dict[str, Any], steps: list[str], value: Any) -> None:
         if isinstance(value, dict):
             target.update(value)
         return
-    for number, step in enumerate(steps[:-1]):
-        following = steps[number + 1]
-        if following.isdigit() or following == "-":
+    position = 0
+    while position < len(steps) - 1:
+        step, following = steps[position], steps[position + 1]
+        if _INDEX.fullmatch(following) and not isinstance(target.get(step), dict):
             elements = target.setdefault(step, [])
             if not isinstance(elements, list):
                 return
-            rest = steps[number + 2 :]
-            element: Any = value
-            if rest:
-                element = {}
-                _set(element, rest, value)
-            elements.append(element)
-            return
-        inner = target.setdefault(step, {})
+            if position + 2 == len(steps):
+                elements.append(value)
+                return
+            inner: Any = {}
+            elements.append(inner)
+            position += 2
+        else:
+            inner = target.setdefault(step, {})
+            if isinstance(inner, list):  # a map whose first key was a number, and looked like an index
+                inner.append({})
+                inner = inner[-1]
+            position += 1
         if not isinstance(inner, dict):
             return
         target = inner

@@ -6,7 +6,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TypeAlias
 
 Network: TypeAlias = IPv4Network | IPv6Network
+# Claimed addresses are free to choose, and a header holds some 100,000 of them: the memory must be bounded.
 _REMEMBERED = 100_000  # address lists kept; some 200 bytes each
+_REMEMBERED_CHARACTERS = 200  # of one list; real ones have a few hops
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,11 @@ class Locator:
         key = tuple(source_ips)
         addresses = self._known.get(key)
         if addresses is None:
-            if len(self._known) >= _REMEMBERED:  # claimed addresses are free to choose, so the memory must be bounded
-                self._known.clear()
-            addresses = self._known[key] = self._find(source_ips)
+            addresses = self._find(source_ips)
+            if len(",".join(source_ips)) <= _REMEMBERED_CHARACTERS:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[key] = addresses
         return addresses
 
     def _find(self, source_ips: list[str]) -> Addresses:
@@ -54,6 +58,6 @@ class Locator:
 
 def _clean(text: str) -> str:
     try:
-        return str(ip_address(text))
+        return str(ip_address(text)).partition("%")[0]  # a zone may hold any text, and means nothing to others
     except ValueError:
         return ""

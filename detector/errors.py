@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.record import DeadLetter as DeadLetter
-
 
 class DetectorError(Exception):
     """Any error that a person can act on: shown in one line, never as a stack trace."""

@@ -11,6 +11,7 @@ import msgspec
 
 from detector.errors import DecodeError
 
+EVENT_KIND: Final = "Event"
 _EARLIEST: Final = datetime(2014, 1, 1, tzinfo=UTC)  # Kubernetes is no older; a year 1 would stretch every dashboard
 
 
@@ -80,7 +81,7 @@ decode_native: Final = _decoder.decode
 
 def is_audit_event(event: AuditEvent) -> bool:
     """Tell an audit event from any other JSON object; items of a webhook's EventList carry no `kind`."""
-    return bool((event.audit_id or event.kind == "Event") and (event.verb or event.request_uri))
+    return bool((event.audit_id or event.kind == EVENT_KIND) and (event.verb or event.request_uri))
 
 
 def from_mapping(document: Mapping[str, Any]) -> AuditEvent:
@@ -112,7 +113,7 @@ def from_mapping(document: Mapping[str, Any]) -> AuditEvent:
         annotations=_text_map(document.get("annotations")),
     )
     if not is_audit_event(event):
-        keys = ", ".join(sorted(map(str, document))[:8])
+        keys = ", ".join(key[:40] for key in sorted(map(str, document))[:8])
         raise DecodeError("not_audit", f"no auditID with a verb or requestURI; its keys are {keys or 'none'}")
     return event
 
@@ -124,9 +125,9 @@ def parse_time(text: str) -> datetime | None:
     """
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 1 or 9999 may lie outside of all years once it is UTC
         return None
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     return time if time >= _EARLIEST else None
 
 

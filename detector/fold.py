@@ -112,8 +112,7 @@ class Fold(msgspec.Struct):
         activity = match.activity
         time = activity.time
         self.changes += 1
-        if time > self.last_seen:
-            self.last_seen = time
+        self.last_seen = max(self.last_seen, time)
         if not match.degraded:
             self.degraded = False
         key = activity.request_key
@@ -223,7 +222,15 @@ class Folder:
     def _find_or_open(self, match: Match, window: int, address: str) -> Fold | None:
         rule, identity = match.rule, match.activity.identity
         start = datetime.fromtimestamp(window * rule.fold_seconds, UTC)
-        parts = [self._cluster, rule.id, identity.name, identity.effective_name, address, *match.group, start.isoformat()]
+        parts = [
+            self._cluster,
+            rule.id,
+            identity.name,
+            identity.effective_name,
+            address,
+            *match.group,
+            start.isoformat(),
+        ]
         fold_id = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:40]
         fold = self.state.open.get(fold_id)
         if fold is None and fold_id not in self.state.closed:

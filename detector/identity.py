@@ -28,8 +28,9 @@ UNAUTHENTICATED_NAME: Final = "(unauthenticated)"
 """Stands for the missing name of a failed authentication; parentheses, so that no account can be meant."""
 
 _ANONYMOUS: Final = "system:anonymous"
-# Names that a control plane gives its own components; all are reserved by the `system:` prefix (Kubernetes docs,
-# "Using RBAC authorization", Core component roles) or by the cloud that runs the control plane.
+# Names that a control plane gives its own components, all reserved by the `system:` prefix (Kubernetes docs, "Using RBAC
+# authorization", Core component roles). Prefixes of clouds (`eks:`) are reserved only there: anywhere else a person may
+# have such a name, so those accounts are users, and what is usual for them is for exceptions to say.
 _CONTROL_PLANE: Final = frozenset(
     {
         "system:apiserver",
@@ -43,23 +44,15 @@ _CONTROL_PLANE: Final = frozenset(
         "system:aggregator",
         "system:volume-scheduler",
         "system:kube-dns",
-        "eks:addon-manager",
-        "eks:certificate-controller",
-        "eks:cloud-controller-manager",
-        "eks:cluster-bootstrap",
-        "eks:fargate-manager",
-        "eks:fargate-scheduler",
-        "eks:kms-storage-migrator",
-        "eks:node-manager",
-        "eks:nodewatcher",
-        "eks:pod-identity-mutating-webhook",
-        "eks:vpc-resource-controller",
     }
 )
 _DNS_LABEL: Final = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-# A service account's namespace is a DNS label and its name a DNS subdomain (kubernetes/apiserver serviceaccount/util).
-_SERVICE_ACCOUNT: Final = re.compile(rf"system:serviceaccount:({_DNS_LABEL}):({_DNS_LABEL}(?:\.{_DNS_LABEL})*)", re.A)
-_NODE: Final = re.compile(r"system:node:(\S+)", re.A)
+# A service account's namespace is a DNS label, its name a DNS subdomain (kubernetes/apiserver serviceaccount/util), and
+# so is a node's (kubernetes/apimachinery validation).
+_DNS_SUBDOMAIN: Final = rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*"
+_SERVICE_ACCOUNT: Final = re.compile(rf"system:serviceaccount:({_DNS_LABEL}):{_DNS_SUBDOMAIN}")
+_NODE: Final = re.compile(rf"system:node:{_DNS_SUBDOMAIN}")
+_REMEMBERED_CHARACTERS: Final = 512  # whom to impersonate is free to choose, so the memory must be bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +70,14 @@ class Identity:
 
 def classify(username: str) -> IdentityKind:
     """Tell which kind of identity a user name is; an empty name is a failed authentication."""
-    return _parse(username).kind
+    return _identity(username).kind
 
 
-@lru_cache(maxsize=65_536)
+def _identity(username: str, effective_name: str = "") -> Identity:
+    short = len(username) + len(effective_name) <= _REMEMBERED_CHARACTERS
+    return _remembered(username, effective_name) if short else _parse(username, effective_name)
+
+
 def _parse(username: str, effective_name: str = "") -> Identity:
     namespace = ""
     if not username:
@@ -98,9 +95,12 @@ def _parse(username: str, effective_name: str = "") -> Identity:
     return Identity(kind, username, namespace, effective_name)
 
 
+_remembered: Final = lru_cache(maxsize=65_536)(_parse)
+
+
 def from_event(event: AuditEvent) -> Identity:
     """Name the accountable identity of an event: the authenticated user, with the impersonated one beside it."""
     impersonated = event.impersonated_user
     if impersonated is None:
-        return _parse(event.user.username)
-    return _parse(event.user.username, impersonated.username or "(groups only)")
+        return _identity(event.user.username)
+    return _identity(event.user.username, impersonated.username or "(groups only)")

@@ -32,8 +32,6 @@ from detector.summary import Summary
 
 log = structlog.get_logger(__name__)
 
-_CHECKPOINT_SECONDS = 1.0  # a synchronous commit takes some milliseconds; after a crash this much is read again
-
 
 class DeadLetters(Protocol):
     """Keeps what could not be used."""
@@ -58,6 +56,8 @@ class Pipeline:
     """How long a sink may be unavailable before the run gives up."""
     refresh_seconds: float = inf
     """How often the counts of open alerts are brought up to date where they are stored; also whenever there is time."""
+    checkpoint_seconds: float = 1.0
+    """How much is read again after a crash; a synchronous commit takes some milliseconds."""
     snapshot: Snapshot = field(default_factory=Snapshot)
     save: Callable[[Snapshot], None] = lambda _: None
     """Makes the snapshot durable; a replay, which starts again from the beginning, needs none."""
@@ -78,7 +78,7 @@ class Pipeline:
             idle = not batch.values
             if idle or monotonic() - self._refreshed >= self.refresh_seconds:
                 self._refresh()
-            if idle or monotonic() - self._checkpointed >= _CHECKPOINT_SECONDS:
+            if idle or monotonic() - self._checkpointed >= self.checkpoint_seconds:
                 self.checkpoint()
         self._refresh()
         self.checkpoint()
@@ -149,7 +149,9 @@ class Pipeline:
         except SinkRejected as error:
             documents = {alert.id: alert.document for alert in alerts}
             return [
-                DeadLetter(None, "rejected_alert", f"{error.sink}: {reason}", documents[id_].model_dump_json().encode())
+                DeadLetter(
+                    None, "rejected_alert", f"{error.sink}: {id_}: {reason}", documents[id_].model_dump_json().encode()
+                )
                 for id_, reason in error.rejected
             ]
         return []

@@ -51,19 +51,16 @@ class StateFile:
         except FileNotFoundError:
             return Snapshot()
         try:
-            snapshot = _decoder.decode(content)
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"{self._path} is damaged ({error}); {_REMEDY}") from error
-        if snapshot.format != _FORMAT:
-            raise ConfigError(f"{self._path} has format {snapshot.format}, this version reads {_FORMAT}; {_REMEDY}")
-        return snapshot
+            return decode(content)
+        except ValueError as error:
+            raise ConfigError(f"{self._path} cannot be used: {error}; {_REMEDY}") from error
 
     def save(self, snapshot: Snapshot) -> None:
         """Replace the snapshot in one step; durable when this returns."""
         beside = self._path.with_suffix(".new")
         try:
             with beside.open("wb") as file:
-                file.write(_encoder.encode(snapshot))
+                file.write(encode(snapshot))
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(self._path)
@@ -92,3 +89,19 @@ def _decode_rule(kind: type, value: object) -> object:
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=_encode_rule)
 _decoder: Final = msgspec.msgpack.Decoder(Snapshot, dec_hook=_decode_rule)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """A snapshot as bytes."""
+    return _encoder.encode(snapshot)
+
+
+def decode(content: bytes) -> Snapshot:
+    """Read back what `encode` wrote; raises ValueError for damage or another format."""
+    try:
+        snapshot = _decoder.decode(content)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"it is damaged ({error})") from error
+    if snapshot.format != _FORMAT:
+        raise ValueError(f"it has format {snapshot.format}, this version reads {_FORMAT}")
+    return snapshot

@@ -7,8 +7,8 @@ from datetime import datetime
 from time import monotonic
 
 from detector.alert import Alert
-from detector.errors import DeadLetter
 from detector.event import AuditEvent, event_time
+from detector.record import DeadLetter
 
 
 @dataclass(slots=True)

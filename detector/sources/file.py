@@ -7,19 +7,22 @@ Durability is the file's own: `commit` does nothing, a replay starts again from 
 import gzip
 import heapq
 import io
+import os
 import re
-import sys
+import select
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 from time import sleep
-from typing import BinaryIO, Final, cast
+from typing import Final, Protocol
 
 import zstandard
 
-from detector.errors import DeadLetter, UsageError
-from detector.record import Batch, Lines, Position, Positions
+from detector.errors import UsageError
+from detector.record import Batch, DeadLetter, Lines, Position, Positions
 
 STDIN: Final = "-"
 _BLOCK_BYTES: Final = 128 << 10
@@ -29,7 +32,12 @@ _RATIO_FREE_BYTES: Final = 64 << 20
 _ZSTD_WINDOW_BYTES_MAX: Final = 128 << 20
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_ZSTD_PIECE_BYTES: Final = 1024  # compressed; of a bomb such a piece holds up to 32 MB
+_HEAD_BYTES: Final = 64 << 10
 _STAGE_TIME: Final = re.compile(rb'"stageTimestamp"\s*:\s*"([^"]{0,40})"')
+_STAGE_TIME_IN_TEXT: Final = re.compile(rb'\\"stageTimestamp\\+"\s*:\s*\\+"([^"\\]{0,40})\\')
+_STDIN_FILE: Final = 0
+_STOP_SECONDS: Final = 0.2
 _KEPT_BYTES: Final = 1024  # of a line that is too long
 
 
@@ -42,15 +50,7 @@ def find_files(paths: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     missing: list[str] = []
     for path in paths:
-        if path == STDIN:
-            matches = [path]
-        elif Path(path).is_dir():
-            below = (entry for entry in sorted(Path(path).rglob("*")) if entry.is_file())
-            matches = [str(entry) for entry in below if not any(part.startswith(".") for part in entry.parts[1:])]
-        elif Path(path).exists():
-            matches = [path]
-        else:
-            matches = sorted(match for match in glob(path, recursive=True) if Path(match).is_file())  # noqa: PTH207 Path.glob takes no absolute pattern
+        matches = [path] if path == STDIN else _find(path)
         if not matches:
             missing.append(path)
         found.update(dict.fromkeys(matches))
@@ -59,13 +59,37 @@ def find_files(paths: Sequence[str]) -> list[str]:
     return list(found)
 
 
+def _find(path: str) -> list[str]:
+    given = Path(path)
+    try:
+        if given.is_dir():
+            below = sorted(entry for entry in given.rglob("*") if entry.is_file())
+            return [str(entry) for entry in below if not _is_hidden(entry.relative_to(given))]
+        if given.exists():
+            return [str(given)]
+        matches = map(Path, sorted(glob(path, recursive=True)))  # noqa: PTH207 Path.glob takes no absolute pattern
+        return [str(match) for match in matches if match.is_file()]
+    except OSError:  # a folder that may not be entered, a name that is too long
+        return []
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+class _Stream(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True)
 class _File:
     """One file being read, block by block, with the next batch in hand."""
 
     path: str
-    raw: BinaryIO
-    stream: BinaryIO
+    raw: io.BufferedReader
+    stream: _Stream
     rest: bytes = b""
     lines_read: int = 0
     bytes_produced: int = 0
@@ -86,16 +110,22 @@ class _File:
 
     def _read_block(self) -> bytes:
         try:
-            block = self.stream.read(_BLOCK_BYTES)
-        except (EOFError, OSError, zstandard.ZstdError) as error:
-            self._refuse("unreadable_file", f"{type(error).__name__}; the lines before it were read")
-            block = b""
+            block = self.stream.read1(_BLOCK_BYTES)
+        except EOFError:
+            block = self._break_off("unreadable_file", "its compressed data is cut off; the lines before were read")
+        except (OSError, zlib.error, zstandard.ZstdError) as error:
+            block = self._break_off("unreadable_file", f"{type(error).__name__}; the lines before were read")
         self.bytes_produced += len(block)
         if self.bytes_produced > _RATIO_FREE_BYTES and self.raw is not self.stream and self._is_bomb():
-            self._refuse("decompression_bomb", f"grows more than {_RATIO_MAX}-fold; the rest of the file is not read")
-            block = b""
+            block = self._break_off("decompression_bomb", f"grows more than {_RATIO_MAX}-fold; the rest is not read")
         self.ended = not block
         return block
+
+    def _break_off(self, reason: str, detail: str) -> bytes:
+        """End the file here; the line that is not whole goes with the reason."""
+        self._refuse(reason, detail, self.rest[:_KEPT_BYTES])
+        self.rest = b""
+        return b""
 
     def _is_bomb(self) -> bool:
         return self.raw.seekable() and self.bytes_produced > _RATIO_MAX * max(self.raw.tell(), 1)
@@ -120,6 +150,11 @@ class _File:
         position = Position(self.path, self.lines_read + len(before) + 1)
         self.refused.append(DeadLetter(position, reason, detail, payload))
 
+    def close(self) -> None:
+        """Close the file."""
+        self.stream.close()
+        self.raw.close()
+
 
 class FileSource:
     """Reads files to their end, oldest first."""
@@ -127,8 +162,8 @@ class FileSource:
     def __init__(self, paths: Sequence[str]) -> None:
         self.checkpoint: Callable[[], None] = lambda: None
         self._paths = paths
-        self._stopped = False
-        self.bytes_total = sum(Path(path).stat().st_size for path in paths if path != STDIN)
+        self.stopped = False
+        self.bytes_total = sum(map(_size_bytes, paths))
         """Size of all files as they lie on disk; standard input counts nothing."""
         self.bytes_read = 0
 
@@ -138,25 +173,24 @@ class FileSource:
             (self._first_time(path), index, None, None) for index, path in enumerate(self._paths)
         ]
         heapq.heapify(queue)
-        while queue and not self._stopped:
-            _, index, file, batch = heapq.heappop(queue)
-            if batch is not None:
-                yield batch
-            try:
-                file = file or _open(self._paths[index])
-            except OSError as error:
-                path = self._paths[index]
-                yield Batch(
-                    (), (), {}, refused=[DeadLetter(Position(path, 0), "unreadable_file", str(error.strerror), b"")]
-                )
-                continue
-            before = file.raw.tell() if file.raw.seekable() else 0
-            following = file.read_batch()
-            self.bytes_read += (file.raw.tell() if file.raw.seekable() else 0) - before
-            if following is None:
-                file.stream.close()
-            else:
-                heapq.heappush(queue, (_time_of(following.values), index, file, following))
+        with ExitStack() as opened:
+            while queue and not self.stopped:
+                _, index, file, batch = heapq.heappop(queue)
+                if batch is not None:
+                    yield batch
+                try:
+                    file = file or opened.enter_context(closing(self._open(self._paths[index])))
+                except OSError as error:
+                    position = Position(self._paths[index], 0)
+                    yield Batch((), (), {}, refused=[DeadLetter(position, "unreadable_file", str(error.strerror), b"")])
+                    continue
+                before = _tell(file.raw)
+                following = file.read_batch()
+                self.bytes_read += _tell(file.raw) - before
+                if following is None:
+                    file.close()
+                else:
+                    heapq.heappush(queue, (_time_of(following.values), index, file, following))
 
     def commit(self, positions: Positions) -> None:
         """Do nothing: a replay has no place to go on from."""
@@ -167,43 +201,106 @@ class FileSource:
 
     def stop(self) -> None:
         """End after the batch in hand."""
-        self._stopped = True
+        self.stopped = True
 
     def close(self) -> None:
-        """Do nothing: files are closed when they end."""
+        """Do nothing: files are closed with the iteration."""
 
     def _first_time(self, path: str) -> bytes:
         """The time of a file's first event, which orders the files; no time sorts first."""
-        if path == STDIN:
+        if not Path(path).is_file():  # what is read from a pipe is gone
             return b""
         try:
-            with Path(path).open("rb") as raw:
-                head = _decompressed(raw).read(64 * 1024)
-        except (OSError, EOFError, zstandard.ZstdError):
+            with Path(path).open("rb") as raw, closing(_decompressed(raw)) as stream:
+                return _time_of([_head(stream)])
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError):
             return b""
-        return _time_of([head])
+
+    def _open(self, path: str) -> _File:
+        raw: io.BufferedReader
+        raw = io.BufferedReader(_Stdin(self)) if path == STDIN else Path(path).open("rb")  # noqa: SIM115 `_File` closes it
+        return _File(path, raw, _decompressed(raw))
 
 
-def _open(path: str) -> _File:
-    raw = sys.stdin.buffer if path == STDIN else Path(path).open("rb")  # noqa: SIM115 closed when it ends
-    return _File(path, raw, _decompressed(raw))
+class _Stdin(io.RawIOBase):
+    """Standard input, which ends when reading is stopped although nothing more comes."""
+
+    def __init__(self, source: FileSource) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # io.BufferedReader gives no other buffer
+        while not select.select([_STDIN_FILE], [], [], _STOP_SECONDS)[0]:
+            if self._source.stopped:
+                return 0
+        return os.readv(_STDIN_FILE, [buffer])
 
 
-def _decompressed(raw: BinaryIO) -> BinaryIO:
-    """Choose by the first bytes, for names lie; standard input is looked at without consuming it."""
-    peekable = raw if hasattr(raw, "peek") else io.BufferedReader(raw)  # type: ignore[type-var]
-    magic = peekable.peek(4)[:4]
+class _ZstdFrames:
+    """zstd frames one after another; zstandard's own reader does not tell when the last one is cut off."""
+
+    def __init__(self, raw: io.BufferedReader) -> None:
+        self._raw = raw
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._compressed = b""
+
+    def read1(self, size: int, /) -> bytes:  # noqa: ARG002 what a piece of compressed data holds cannot be cut short
+        """What the next piece of compressed data holds, of any size; nothing at the end of the last frame.
+
+        Raises:
+            EOFError: the last frame is cut off.
+        """
+        block = b""
+        while not block:
+            compressed = self._compressed or self._raw.read(_ZSTD_PIECE_BYTES)
+            if not compressed:
+                if self._frame is not None:
+                    raise EOFError
+                break
+            frame = self._frame or self._decompressor.decompressobj()
+            block = frame.decompress(compressed)
+            self._compressed = frame.unused_data
+            self._frame = None if frame.eof else frame
+        return block
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the file closes it."""
+
+
+def _decompressed(raw: io.BufferedReader) -> _Stream:
+    """Choose by the first bytes, for names lie; nothing is consumed."""
+    magic = raw.peek(4)[:4]
     if magic[:2] == _GZIP_MAGIC:
-        return cast("BinaryIO", gzip.open(peekable))
+        return gzip.open(raw)
     if magic == _ZSTD_MAGIC:
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
-        return decompressor.stream_reader(peekable, read_across_frames=True)
+        return _ZstdFrames(raw)
     return raw
+
+
+def _head(stream: _Stream) -> bytes:
+    head = b""
+    while len(head) < _HEAD_BYTES and (block := stream.read1(_HEAD_BYTES)):
+        head += block
+    return head
+
+
+def _size_bytes(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:  # standard input, or a file that has just gone
+        return 0
+
+
+def _tell(raw: io.BufferedReader) -> int:
+    return raw.tell() if raw.seekable() else 0
 
 
 def _time_of(lines: Sequence[bytes]) -> bytes:
     for line in lines[:10]:
-        found = _STAGE_TIME.search(line)
+        found = _STAGE_TIME.search(line) or _STAGE_TIME_IN_TEXT.search(line)
         if found:
             return found[1]
     return b""
