@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
+from typing import Final
 
 from detector.alert import Alert
 from detector.event import AuditEvent, event_time
+from detector.match import SEVERITY, Level
 from detector.record import DeadLetter
+
+_SEVERE_KEPT: Final = 12  # a screen has some forty lines
 
 
 @dataclass(slots=True)
@@ -25,6 +29,8 @@ class Summary:
     """Complete alerts by `event.severity`."""
     by_rule: Counter[str] = field(default_factory=Counter)
     by_identity: Counter[str] = field(default_factory=Counter)
+    severe: list[Alert] = field(default_factory=list)
+    """The first complete alerts of high or critical severity."""
     refused: Counter[str] = field(default_factory=Counter)
     """Dead letters by reason."""
     started: float = field(default_factory=monotonic)
@@ -56,7 +62,10 @@ class Summary:
             if not alert.complete:
                 self.alerts_opened += 1
                 continue
-            self.by_severity[alert.document.event.severity] += 1
+            severity = alert.document.event.severity
+            self.by_severity[severity] += 1
+            if severity >= SEVERITY[Level.HIGH] and len(self.severe) < _SEVERE_KEPT:
+                self.severe.append(alert)
             self.by_rule[alert.document.rule.name] += 1
             self.by_identity[alert.document.user.name] += 1
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from detector.match import SEVERITY, Level
 from detector.printable import printable
 from detector.record import Batch, Positions
 from detector.sources import Source
@@ -74,6 +75,7 @@ def print_summary(summary: Summary, dead_letters: Path) -> None:
         ),
         *_top("rules", summary.by_rule),
         *_top("identities", summary.by_identity),
+        *_severe(summary),
     ]
     if summary.refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.refused.most_common())
@@ -83,6 +85,17 @@ def print_summary(summary: Summary, dead_letters: Path) -> None:
     Console(stderr=True, highlight=False).print(
         Panel("\n".join(escape(line) for line in lines), title="replay", expand=False)
     )
+
+
+def _severe(summary: Summary) -> list[str]:
+    if not summary.severe:
+        return []
+    count = sum(number for severity, number in summary.by_severity.items() if severity >= SEVERITY[Level.HIGH])
+    lines = [f"high and critical{f', the first {len(summary.severe)}' if count > len(summary.severe) else ''}:"]
+    for alert in summary.severe:
+        message = printable(alert.document.message).partition(";")[0]
+        lines.append(f"  {alert.document.timestamp:%m-%d %H:%M}  {message}")
+    return lines
 
 
 def _top(what: str, counts: Counter[str]) -> list[str]:
