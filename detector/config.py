@@ -7,13 +7,14 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
+from detector import formats
 from detector.errors import ConfigError
 from detector.sinks import elasticsearch, ndjson
 from detector.sources import kafka, tail
@@ -61,7 +62,7 @@ class Settings(BaseSettings):
     )
 
     cluster: str = Field(default="", description="Name of the cluster, as it stands in every alert.")
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         default=(), description="Load balancers and proxies before the API server whose X-Forwarded-For is believed."
     )
     format: str = Field(default="auto", description="Format of the records: auto, or a name of `replay --format`.")
@@ -72,6 +73,13 @@ class Settings(BaseSettings):
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     metrics: MetricsConfig = MetricsConfig()
 
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in formats.names():
+            raise ValueError(f"must be one of {', '.join(formats.names())}, not {name!r}")
+        return name
+
 
 def load(path: Path | None) -> Settings:
     """Read the file, if one is given, and lay the environment over it.
@@ -80,15 +88,17 @@ def load(path: Path | None) -> Settings:
         ConfigError: with everything that is wrong at once: key, value and what was expected.
     """
     document = _read(path) if path else {}
+    problems = [f"environment: {problem}" for problem in _unknown_variables()]
     try:
-        environment = EnvSettingsSource(Settings)()
-        _refuse_unknown_variables()
-        return Settings.model_validate(_merged(document, environment))
+        settings = Settings.model_validate(_merged(document, EnvSettingsSource(Settings)()))
     except ValidationError as error:
-        origin = str(path) if path else "environment"
-        raise ConfigError("\n".join(f"{origin}: {line}" for line in _explained(error))) from error
-    except ValueError as error:  # a variable that should hold JSON and does not
-        raise ConfigError(f"environment: {error}") from error
+        problems += [f"{path or 'environment'}: {problem}" for problem in _explained(error)]
+    except SettingsError as error:
+        problems.append(f'environment: {error}; a list is written as JSON, such as ["a", "b"]')
+    else:
+        if not problems:
+            return settings
+    raise ConfigError("\n".join(problems))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -108,24 +118,48 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _refuse_unknown_variables() -> None:
-    known = [f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields]
-    for name in os.environ:
-        if name.startswith(ENVIRONMENT_PREFIX) and name.partition("__")[0] not in known:
-            raise ConfigError(f"environment: {name} is no setting{_nearest(name, known)}")
+def _unknown_variables() -> Iterator[str]:
+    settings = {f"{ENVIRONMENT_PREFIX}{name.upper()}": field for name, field in Settings.model_fields.items()}
+    for variable in sorted(os.environ):
+        name, separator, _ = variable.upper().partition("__")
+        is_setting = name in settings and not (separator and _holds_text(settings[name]))
+        if name.startswith(ENVIRONMENT_PREFIX) and not is_setting:
+            yield f"{variable} is no setting{_nearest(name, list(settings))}"
+
+
+def _holds_text(field: FieldInfo) -> bool:
+    """Tell a setting that is written as one text from a section."""
+    return field.annotation is str
 
 
 def _explained(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
-        where = ".".join(str(step) for step in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            yield f"{where}: no such setting{_nearest(str(fault['loc'][-1]), _names(Settings))}"
-        elif fault["type"] == "missing":
-            yield f"{where}: must be set"
-        else:
-            secret = any(word in where for word in ("password", "key"))
-            given = "" if secret or isinstance(fault["input"], dict) else f", not {fault['input']!r}"
-            yield f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}{given}"
+        steps = list(fault["loc"])
+        if steps[0] in ("source", "sink") and len(steps) > 1:
+            del steps[1]  # pydantic's name for the type, which stands in no file
+        where = ".".join(map(str, steps))
+        context = fault.get("ctx", {})
+        match fault["type"]:
+            case "extra_forbidden":
+                yield f"{where}: no such setting{_nearest(str(steps[-1]), _names(Settings))}"
+            case "missing":
+                yield f"{where}: must be set"
+            case "union_tag_not_found":
+                yield f"{where}.type: must be set"
+            case "union_tag_invalid":
+                yield f"{where}.type: must be one of {context['expected_tags']}, not {context['tag']!r}"
+            case "value_error":  # our own words, which quote a value only where it cannot be a secret
+                yield f"{where}: {context['error']}"
+            case _:
+                given = f", not {fault['input']!r}" if _is_harmless(where, fault["input"]) else ""
+                yield f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}{given}"
+
+
+def _is_harmless(where: str, given: object) -> bool:
+    """Tell what an error message may quote: no secret, and no address, which may hold one."""
+    if any(word in where for word in ("password", "key")):
+        return False
+    return isinstance(given, bool | int | float) or (isinstance(given, str) and "@" not in given)
 
 
 def _names(model: type[BaseModel]) -> list[str]:

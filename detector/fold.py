@@ -145,12 +145,25 @@ class FolderState(msgspec.Struct):
 
 
 class Folder:
-    """Folds matches into alerts, in event time."""
+    """Folds matches into alerts, in event time.
+
+    Args:
+        cluster: its name, part of every alert and id.
+        live: somebody waits for the alerts, so they are given when they open; a replay takes only complete ones.
+        clock: tells the time of `event.created`.
+        state: what an earlier run remembered.
+    """
 
     def __init__(
-        self, cluster: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC), state: FolderState | None = None
+        self,
+        cluster: str,
+        *,
+        live: bool = True,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        state: FolderState | None = None,
     ) -> None:
         self._cluster = cluster
+        self._live = live
         self._clock = clock
         self.state = state or FolderState()
         self._recent: dict[tuple[object, ...], Fold] = {}
@@ -170,7 +183,7 @@ class Folder:
             fold.add(match)
             if fold.severity > severity:
                 changed[fold.id] = fold
-        return [self._alert(fold, complete=False) for fold in changed.values()]
+        return [self._alert(fold, complete=False) for fold in changed.values()] if self._live else []
 
     def advance(self, now: datetime) -> list[Alert]:
         """Move event time on; the alerts whose windows are over come back complete."""

@@ -162,6 +162,8 @@ class Pipeline:
         metrics.RECORDS.inc(len(batch.values))
         metrics.EVENTS.inc(len(decoded.events))
         metrics.MATCHES.inc(matches)
+        metrics.LATE_MATCHES.inc(self.folder.late - self.summary.late)
+        self.summary.late = self.folder.late
         metrics.OPEN_ALERTS.set(len(self.folder.state.open))
         for letter in decoded.dead_letters:
             metrics.DEAD_LETTERS.labels(letter.reason).inc()

@@ -25,6 +25,8 @@ class Summary:
     first_time: datetime | None = None
     last_time: datetime | None = None
     alerts_opened: int = 0
+    late: int = 0
+    """Matches that came after their alert was complete."""
     by_severity: Counter[int] = field(default_factory=Counter)
     """Complete alerts by `event.severity`."""
     by_rule: Counter[str] = field(default_factory=Counter)

@@ -110,6 +110,13 @@ def test_an_alert_is_written_when_it_opens_and_when_it_is_complete() -> None:
     assert complete.version > opened.version
 
 
+def test_a_replay_is_given_complete_alerts_only() -> None:
+    """Nobody waits for them, so nothing is written twice."""
+    folder = Folder("test", live=False, clock=lambda: NOON)
+    assert folder.add([match(1)]) == []
+    assert [alert.complete for alert in folder.finish()] == [True]
+
+
 def test_a_refresh_brings_the_counts_up_to_date_once() -> None:
     """What has not changed since it was written is not written again."""
     folder = Folder("test", clock=lambda: NOON)

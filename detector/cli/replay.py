@@ -82,7 +82,7 @@ def replay(
         normalise=partial(normalise, since=_time("--since", since), until=_time("--until", until)),
         locator=Locator([*settings.trusted_proxies, *(_network(text) for text in trusted_proxy or [])]),
         engine=Engine(load_rules(rules, settings)),
-        folder=Folder(settings.cluster),
+        folder=Folder(settings.cluster, live=False),
         sink=sink,
         dead_letters=DeadLetterFile(dead_letters),
         patience_seconds=_PATIENCE_SECONDS,
@@ -116,7 +116,7 @@ def _open_sinks(settings: "Settings", output: str | None, report: Path | None, i
             raise ConfigError("--to-elasticsearch needs [sink] with type = elasticsearch and its url, in --config FILE")
         sinks.append(ElasticsearchSink(server.model_copy(update={"index": index, "single_index": True})))
     if output is not None or not (sinks or report):
-        sinks.append(NdjsonSink(Path(output or "-"), only_complete=True, append=False))
+        sinks.append(NdjsonSink(Path(output or "-"), append=False))
     if report is not None:
         sinks.append(HtmlSink(report))
     return FanOut(sinks)

@@ -34,7 +34,7 @@ class _Watched:
             for batch in self._source:
                 yield batch
                 rate = self._summary.events / max(self._summary.seconds, 1e-9)
-                note = f"{self._summary.events:,} events · {rate:,.0f}/s · {self._summary.alerts_opened} alerts"
+                note = f"{self._summary.events:,} events · {rate:,.0f}/s · {self._summary.alerts} alerts"
                 self._progress.update(task, completed=self._source.bytes_read, note=note)
 
     def commit(self, positions: Positions) -> None:
@@ -80,6 +80,8 @@ def print_summary(summary: Summary, dead_letters: Path) -> None:
     if summary.refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.refused.most_common())
         lines.append(f"refused: {reasons}; see {dead_letters}")
+    if summary.late:
+        lines.append(f"{summary.late:,} matches came after their alert was complete; the input is not in order of time")
     if summary.empty:
         lines.append(f"{summary.empty:,} records were empty")
     Console(stderr=True, highlight=False).print(

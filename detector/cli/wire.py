@@ -48,7 +48,7 @@ def open_sink(config: "SinkConfig | None") -> "Sink":
         raise ConfigError("sink: must be set for `run`; `detector config init` shows how")
     if isinstance(config, ElasticsearchConfig):
         return ElasticsearchSink(config)
-    return NdjsonSink(config.path, only_complete=False, append=True)
+    return NdjsonSink(config.path, append=True)
 
 
 @contextmanager

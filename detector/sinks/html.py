@@ -32,10 +32,8 @@ class HtmlSink:
             raise UsageError(f"--report {path} cannot be written: {error.strerror}") from error
 
     def write(self, alerts: Sequence[Alert]) -> None:
-        """Take the complete ones; they are on disk once the sink is closed."""
+        """Take complete alerts; they are on disk once the sink is closed."""
         for alert in alerts:
-            if not alert.complete:
-                continue
             document = alert.document
             self._by_severity[_SEVERITIES[document.event.severity]] += 1
             self._by_rule[document.rule.name] += 1

@@ -29,16 +29,14 @@ class NdjsonSink:
 
     Args:
         path: The file, `-` for stdout.
-        only_complete: Leave out the versions of alerts that are still open, so that each id has one line.
         append: Add to the file instead of replacing it.
 
     Raises:
         UsageError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, *, only_complete: bool, append: bool) -> None:
+    def __init__(self, path: Path, *, append: bool) -> None:
         self._path = path
-        self._only_complete = only_complete
         try:
             self._file = None if path == _STDOUT else LineFile(path, append=append)
         except OSError as error:
@@ -51,7 +49,7 @@ class NdjsonSink:
             SinkUnavailable: they cannot be written now, as when the disk is full; none of them stands in the file.
             BrokenPipeError: whoever read stdout has gone (`| head`), which is no fault.
         """
-        lines = [_line(alert) for alert in alerts if alert.complete or not self._only_complete]
+        lines = [_line(alert) for alert in alerts]
         if self._file is None:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
             sys.stdout.flush()

@@ -59,7 +59,7 @@ def replay(rules: Path = BUNDLED) -> Pipeline:
         normalise=normalise,
         locator=Locator([ip_network("127.0.0.1/32")]),
         engine=Engine(load(rules)),
-        folder=Folder("bench"),
+        folder=Folder("bench", live=False),
         sink=_Nowhere(),
         dead_letters=_Nowhere(),
         patience_seconds=0,

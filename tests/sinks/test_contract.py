@@ -44,7 +44,7 @@ def ndjson(tmp_path: Path) -> Case:
         documents = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
         return {document["event"]["id"]: document for document in documents}
 
-    return Case(lambda: NdjsonSink(path, only_complete=False, append=True), read)
+    return Case(lambda: NdjsonSink(path, append=True), read)
 
 
 @pytest.fixture

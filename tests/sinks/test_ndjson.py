@@ -15,9 +15,9 @@ from detector.sinks.ndjson import NdjsonSink
 from tests.sinks.factory import alert
 
 
-def write(path: Path, *alerts: Alert, only_complete: bool = False, append: bool = True) -> None:
+def write(path: Path, *alerts: Alert, append: bool = True) -> None:
     """Write some alerts as one process does."""
-    with closing(NdjsonSink(path, only_complete=only_complete, append=append)) as sink:
+    with closing(NdjsonSink(path, append=append)) as sink:
         sink.write(alerts)
 
 
@@ -28,16 +28,10 @@ def lines(path: Path) -> list[tuple[str, int]]:
 
 
 def test_each_version_is_a_line(tmp_path: Path) -> None:
-    """For `run`, the last line of an id is the alert."""
+    """The last line of an id is the alert."""
     versions = [alert(1), alert(1, severity=73), alert(2), alert(1, severity=73, complete=True)]
     write(tmp_path / "alerts", *versions)
     assert lines(tmp_path / "alerts") == [(one.id, one.document.event.severity) for one in versions]
-
-
-def test_a_replay_has_one_line_for_each_alert(tmp_path: Path) -> None:
-    """Versions of alerts that are still open are left out."""
-    write(tmp_path / "alerts", alert(1), alert(1, severity=99, complete=True), alert(2), only_complete=True)
-    assert lines(tmp_path / "alerts") == [(alert(1).id, 99)]
 
 
 def test_fields_stand_in_the_order_of_the_alert(tmp_path: Path) -> None:
@@ -73,13 +67,13 @@ def test_alerts_are_for_their_owner_only(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     """A path that cannot work stops before anything is read."""
     with pytest.raises(UsageError, match=r"missing/alerts: there is no folder .*missing: create it first"):
-        NdjsonSink(tmp_path / "missing" / "alerts", only_complete=True, append=False)
+        NdjsonSink(tmp_path / "missing" / "alerts", append=False)
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     """The message says so."""
     with pytest.raises(UsageError, match="this is a folder: name a file in it"):
-        NdjsonSink(tmp_path, only_complete=True, append=False)
+        NdjsonSink(tmp_path, append=False)
 
 
 def test_a_file_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,13 +84,13 @@ def test_a_file_that_may_not_be_written_is_named(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "open", refuse)  # the tests may run as root, whom no permission stops
     with pytest.raises(UsageError, match=r"Permission denied.*change the permissions"):
-        NdjsonSink(tmp_path / "alerts", only_complete=True, append=False)
+        NdjsonSink(tmp_path / "alerts", append=False)
 
 
 def test_a_full_disk_holds_the_alerts() -> None:
     """It is an outage like any other: the same call may be made again."""
     with (
-        closing(NdjsonSink(Path("/dev/full"), only_complete=False, append=True)) as sink,
+        closing(NdjsonSink(Path("/dev/full"), append=True)) as sink,
         pytest.raises(SinkUnavailable, match="/dev/full cannot be written: No space left on device"),
     ):
         sink.write([alert(1)])
@@ -104,7 +98,7 @@ def test_a_full_disk_holds_the_alerts() -> None:
 
 def test_a_dash_is_stdout(capfd: pytest.CaptureFixture[str]) -> None:
     """Each write is flushed."""
-    with closing(NdjsonSink(Path("-"), only_complete=False, append=False)) as sink:
+    with closing(NdjsonSink(Path("-"), append=False)) as sink:
         sink.write([alert(1)])
         assert capfd.readouterr().out == json.dumps(alert(1).document.to_json(), separators=(",", ":")) + "\n"
 
@@ -115,7 +109,7 @@ def test_a_reader_that_leaves_is_told_apart_from_an_outage() -> None:
         from pathlib import Path
         from detector.sinks.ndjson import NdjsonSink
         from tests.sinks.factory import alert
-        sink = NdjsonSink(Path("-"), only_complete=False, append=False)
+        sink = NdjsonSink(Path("-"), append=False)
         try:
             while True:
                 sink.write([alert(1)])
