@@ -110,9 +110,8 @@ class Fold(msgspec.Struct):
     def add(self, match: Match) -> None:
         """Count a match; a later stage or a second delivery of a known request adds only its time."""
         activity = match.activity
-        time = activity.time
         self.changes += 1
-        self.last_seen = max(self.last_seen, time)
+        self.last_seen = max(self.last_seen, activity.time)
         if not match.degraded:
             self.degraded = False
         key = activity.request_key
@@ -125,6 +124,7 @@ class Fold(msgspec.Struct):
         if status is not None and status.code is not None:
             self.succeeded = self.succeeded or status.code < 400
             self.failed = self.failed or status.code >= 400
+        time = activity.received_time  # every stage of a request has it: which of them comes first must not matter
         if len(self.requests) < EVIDENCE_KEPT or time < self.requests[-1].time:
             insort(self.requests, _request(activity))
             del self.requests[EVIDENCE_KEPT:]
@@ -272,7 +272,7 @@ def _request(activity: Activity) -> Request:
     ref = event.object_ref
     code = event.response_status.code if event.response_status else None
     return Request(
-        time=activity.time,
+        time=activity.received_time,
         audit_id=event.audit_id[:256],
         verb=_cut(event.verb),
         resource=_cut(ref.resource) if ref else _cut(event.request_uri.partition("?")[0]),

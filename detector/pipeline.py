@@ -65,9 +65,16 @@ class Pipeline:
     _checkpointed: float = field(default_factory=monotonic)
     _refreshed: float = field(default_factory=monotonic)
     _deciding: bool = False
+    _stopping: bool = False
 
     def run(self) -> None:
-        """Work until the source ends; open alerts stay open."""
+        """Work until the source ends; open alerts stay open.
+
+        Raises:
+            SinkUnavailable: a sink cannot take alerts and the patience is over; nothing more is committed.
+            SourceUnavailable: the source stays out of reach.
+        """
+        self.sink.probe()
         self.snapshot.folder = self.folder.state
         self.source.checkpoint = self.checkpoint
         for batch in self.source:
@@ -105,6 +112,11 @@ class Pipeline:
         self._deliver(alerts, [])
         self.summary.add_alerts(alerts)
 
+    def stop(self) -> None:
+        """End after the batch in hand; if a sink cannot take its alerts, without them. Safe in a signal handler."""
+        self._stopping = True
+        self.source.stop()
+
     def _refresh(self) -> None:
         """Bring the counts of open alerts up to date where they are stored."""
         if self.refresh_seconds < inf:
@@ -134,7 +146,7 @@ class Pipeline:
                 if letters:
                     self.dead_letters.write(letters)
             except SinkUnavailable as error:
-                if waited_seconds >= self.patience_seconds:
+                if self._stopping or waited_seconds >= self.patience_seconds:
                     raise
                 log.warning("sink unavailable, holding", sink=error.sink, reason=str(error))
                 self.source.hold(error.retry_after_seconds)

@@ -72,6 +72,9 @@ class Kept:
     stored: dict[str, Alert] = field(default_factory=dict)
     letters: list[DeadLetter] = field(default_factory=list)
 
+    def probe(self) -> None:
+        """Do nothing."""
+
     def write(self, items: Sequence[Alert] | Sequence[DeadLetter]) -> None:
         """Take alerts or dead letters."""
         for item in items:

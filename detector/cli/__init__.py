@@ -1,6 +1,5 @@
 """The command line: wires parts together, decides nothing. stdout carries data, stderr carries talk."""
 
-import os
 import sys
 
 import typer
@@ -33,8 +32,3 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)  # noqa: T201 the last word of a command
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of our stdout went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -13,11 +13,13 @@ from detector.errors import UsageError
 app = typer.Typer(help="Write, check and show the settings.", no_args_is_help=True)
 
 
-@app.command()
+@command(app, "init")
 def init(
     path: Annotated[
-        Path | None, typer.Argument(help="File to write; stdout if left out. An existing one is kept.")
+        Path | None, typer.Argument(metavar="FILE", help="File to write; stdout if left out. An existing one is kept.")
     ] = None,
+    *,
+    common: Common,  # noqa: ARG001 every command takes the same options
 ) -> None:
     """Write a commented settings file.
 
@@ -37,8 +39,11 @@ def init(
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
-@app.command()
-def schema() -> None:
+@command(app, "schema")
+def schema(
+    *,
+    common: Common,  # noqa: ARG001 every command takes the same options
+) -> None:
     """Write the JSON Schema of the settings.
 
     Example: detector config schema > detector.schema.json

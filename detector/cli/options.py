@@ -1,7 +1,9 @@
 """Options that several commands share, and what they mean."""
 
+import errno
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -12,6 +14,8 @@ from typing import Annotated, Any, TypeAlias
 
 import structlog
 import typer
+
+from detector.errors import SinkUnavailable
 
 
 class LogFormat(StrEnum):
@@ -31,7 +35,10 @@ class OutputFormat(StrEnum):
 
 
 OutputFormatOption: TypeAlias = Annotated[
-    OutputFormat | None, typer.Option("--output-format", help="Default: table on a terminal, ndjson in a pipe.")
+    OutputFormat | None,
+    typer.Option(
+        metavar="FORM", help="table, json, ndjson or csv; if left out, table on a terminal and ndjson in a pipe."
+    ),
 ]
 
 
@@ -40,11 +47,14 @@ class Common:
     """What was given for the options that every command has."""
 
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of settings; DETECTOR_* variables go over it.")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="TOML file of settings; DETECTOR_* variables go over it."),
     ] = None
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens in detail.")] = False
-    log_format: Annotated[LogFormat, typer.Option("--log-format", help="Form of the log on stderr.")] = LogFormat.TEXT
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", metavar="FORM", help="Form of the log on stderr: text or json.")
+    ] = LogFormat.TEXT
     no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False
 
 
@@ -62,7 +72,18 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
         def call(**given: Any) -> None:
             common = Common(**{part.name: given.pop(part.name) for part in fields(Common)})
             _configure_logging(common)
-            function(common=common, **given)
+            try:
+                try:
+                    function(common=common, **given)
+                finally:
+                    sys.stdout.flush()
+            except OSError as error:
+                if error.errno not in (errno.EPIPE, errno.ENOSPC):
+                    raise
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+                if error.errno == errno.ENOSPC:
+                    raise SinkUnavailable("output", "cannot be written: the disk is full") from None
+                raise typer.Exit from None  # the reader of stdout went away, as `head` does; typer would exit with 1
 
         keywords = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
         call.__signature__ = inspect.Signature([*keywords, *shared])  # type: ignore[attr-defined]  # read by typer

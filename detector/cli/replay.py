@@ -32,27 +32,41 @@ class FailLevel(StrEnum):
 
 
 def replay(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for stdin; plain, .gz or .zst.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH", help="Files, folders, globs, or - for stdin; plain, .gz or .zst."),
+    ],
     *,
-    log_format_name: Annotated[str | None, typer.Option("--format", help="auto, or the name of a format.")] = None,
+    log_format_name: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="auto, or the name of a format.")
+    ] = None,
     rules: Annotated[
-        str | None, typer.Option(help="Rule file or folder, or none; the bundled rules if left out.")
+        str | None,
+        typer.Option(metavar="DIR", help="Rule file or folder, or none; the bundled rules if left out."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Behaviour model; only `none` until models can be trained.")] = "none",
+    model: Annotated[
+        str, typer.Option(metavar="DIR", help="Behaviour model; only `none` until models can be trained.")
+    ] = "none",
     trusted_proxy: Annotated[
-        list[str] | None, typer.Option(help="CIDR of a proxy whose X-Forwarded-For is believed; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="CIDR", help="A proxy whose X-Forwarded-For is believed; repeatable."),
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Only events from this time on, RFC 3339.")] = None,
-    until: Annotated[str | None, typer.Option(help="Only events before this time, RFC 3339.")] = None,
-    output: Annotated[str | None, typer.Option(help="NDJSON file of alerts, or - for stdout.")] = None,
-    report: Annotated[Path | None, typer.Option(help="HTML report of the alerts, one file.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Only events from this time on, RFC 3339.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only events before this time, RFC 3339.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="FILE", help="NDJSON file of alerts, or - for stdout.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="HTML report of the alerts, one file.")] = None,
     to_elasticsearch: Annotated[
-        str | None, typer.Option(help="Index to store the alerts in; the server is that of [sink].")
+        str | None,
+        typer.Option(metavar="INDEX", help="Index to store the alerts in; the server is that of the settings' sink."),
     ] = None,
     dead_letters: Annotated[
-        Path, typer.Option(help="File for records that could not be used; made only if there are any.")
+        Path,
+        typer.Option(metavar="FILE", help="File for records that could not be used; made only if there are any."),
     ] = Path("detector-dead-letters.ndjson"),
-    fail_on_alert: Annotated[FailLevel | None, typer.Option(help="Exit with 1 if any alert is as severe.")] = None,
+    fail_on_alert: Annotated[
+        FailLevel | None,
+        typer.Option(metavar="LEVEL", help="Exit with 1 if any alert is as severe: low, medium, high or critical."),
+    ] = None,
     common: Common,
 ) -> None:
     """Replay archived audit logs and write the alerts as NDJSON.
@@ -63,31 +77,36 @@ def replay(
     from detector.cli.wire import load_rules, stop_on_signals
     from detector.config import load
     from detector.fold import Folder
-    from detector.formats import Format
+    from detector.formats import Format, names
     from detector.match import SEVERITY, Level
     from detector.normalise import normalise
     from detector.pipeline import Pipeline
     from detector.sigma.engine import Engine
     from detector.sinks.dead_letter import DeadLetterFile
-    from detector.sources.file import FileSource, find_files
+    from detector.sources.file import FileSource
 
     if model != "none":
         raise UsageError(f"--model {model}: behaviour models cannot be used yet; leave it out or say none")
+    if log_format_name is not None and log_format_name not in names():
+        raise UsageError(f"--format {log_format_name}: no such format; known are {', '.join(names())}")
     settings = load(common.config)
-    source = FileSource(find_files(paths))
-    sink = _open_sinks(settings, output, report, to_elasticsearch)
+    source = FileSource(_input(paths, output, report, dead_letters))
+    within = partial(normalise, since=_time("--since", since), until=_time("--until", until))
+    locator = Locator([*settings.trusted_proxies, *(_network(text) for text in trusted_proxy or [])])
+    engine = Engine(load_rules(rules, settings))
+    sink = _open_sinks(settings, output, report, to_elasticsearch)  # last: it replaces what an earlier replay wrote
     pipeline = Pipeline(
         source=source,
         format=Format(log_format_name or settings.format),
-        normalise=partial(normalise, since=_time("--since", since), until=_time("--until", until)),
-        locator=Locator([*settings.trusted_proxies, *(_network(text) for text in trusted_proxy or [])]),
-        engine=Engine(load_rules(rules, settings)),
+        normalise=within,
+        locator=locator,
+        engine=engine,
         folder=Folder(settings.cluster, live=False),
         sink=sink,
         dead_letters=DeadLetterFile(dead_letters),
         patience_seconds=_PATIENCE_SECONDS,
     )
-    with stop_on_signals(source, signal.SIGINT, signal.SIGTERM) as received:
+    with stop_on_signals(pipeline, signal.SIGINT, signal.SIGTERM) as received:
         pipeline.source = watched(source, pipeline.summary, show=not (common.quiet or common.no_progress))
         pipeline.run()
         pipeline.finish()
@@ -99,6 +118,24 @@ def replay(
     threshold = SEVERITY[Level(fail_on_alert)] if fail_on_alert else None
     if threshold is not None and any(severity >= threshold for severity in pipeline.summary.by_severity):
         raise typer.Exit(1)
+
+
+def _input(paths: list[str], output: str | None, report: Path | None, dead_letters: Path) -> list[str]:
+    """The files to read; never one that is being written, as may happen with a folder that holds an earlier result."""
+    from detector.sources.file import find_files
+
+    files = find_files(paths)
+    for option, written in (("--output", output), ("--report", report)):
+        if written is not None and any(_is_same(file, written) for file in files):
+            raise UsageError(f"{option} {written} is one of the files to read: name another")
+    return [file for file in files if not _is_same(file, dead_letters)]
+
+
+def _is_same(file: str, other: str | Path) -> bool:
+    try:
+        return Path(file).samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _open_sinks(settings: "Settings", output: str | None, report: Path | None, index: str | None) -> "Sink":

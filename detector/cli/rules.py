@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, check and test the rules.", no_args_is_help=True)
 RulesArgument = Annotated[
-    Path | None, typer.Argument(help="Rule file or folder; those of the settings, or the bundled ones, if left out.")
+    Path | None,
+    typer.Argument(metavar="DIR", help="Rule file or folder; those of the settings, or the bundled ones, if left out."),
 ]
 
 

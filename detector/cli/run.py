@@ -55,7 +55,7 @@ def run(
         save=state.save,
     )
     try:
-        with stop_on_signals(source, signal.SIGINT, signal.SIGTERM) as received:
+        with stop_on_signals(pipeline, signal.SIGINT, signal.SIGTERM) as received:
             pipeline.run()
     finally:
         source.close()

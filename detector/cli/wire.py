@@ -9,6 +9,7 @@ from detector.errors import ConfigError, DetectorError
 
 if TYPE_CHECKING:
     from detector.config import Settings, SinkConfig
+    from detector.pipeline import Pipeline
     from detector.record import Positions
     from detector.sigma.load import CompiledRule
     from detector.sinks import Sink
@@ -52,8 +53,8 @@ def open_sink(config: "SinkConfig | None") -> "Sink":
 
 
 @contextmanager
-def stop_on_signals(source: "Source", *signals: int) -> Iterator[list[int]]:
-    """Let the first signal end the source after its batch, and a second one end the process at once."""
+def stop_on_signals(pipeline: "Pipeline", *signals: int) -> Iterator[list[int]]:
+    """Let the first signal end the pipeline after its batch, and a second one end the process at once."""
     import os
     import signal
 
@@ -63,7 +64,7 @@ def stop_on_signals(source: "Source", *signals: int) -> Iterator[list[int]]:
         if received:
             os._exit(128 + number)
         received.append(number)
-        source.stop()
+        pipeline.stop()
 
     before = {number: signal.signal(number, handle) for number in signals}
     try:

@@ -9,6 +9,13 @@ from detector.alert import Alert
 class Sink(Protocol):
     """Takes alerts for good."""
 
+    def probe(self) -> None:
+        """Look whether alerts can be stored, before the first record is read.
+
+        Raises:
+            SinkUnavailable: they cannot; the message says what to do.
+        """
+
     def write(self, alerts: Sequence[Alert]) -> None:
         """Store these versions of alerts; writing one again changes nothing.
 

@@ -47,7 +47,7 @@ class Config(BaseModel):
     ca_certs: FilePath | None = Field(default=None, description="PEM file of the CAs to trust instead of the system's.")
     verify_certs: bool = Field(default=True, description="Whether the server's certificate is checked.")
     request_timeout_seconds: float = Field(default=30.0, gt=0, description="How long to wait for one answer.")
-    retry_seconds: float = Field(default=20.0, ge=0, description="How long one write retries before it gives up.")
+    retry_seconds: float = Field(default=5.0, ge=0, description="How long one write retries before it gives up.")
     bulk_documents: int = Field(default=500, ge=1, description="Most alerts in one request.")
     bulk_bytes: int = Field(default=5 * 2**20, ge=1, description="Most bytes in one request of several alerts.")
 
@@ -197,6 +197,11 @@ class ElasticsearchSink:
         self._sleep = sleep
         self._ready: set[str] = set()  # indices that are known to have our mapping
 
+    def probe(self) -> None:
+        """Ask for the server and its index template."""
+        self._server.status()
+        self._require_template()
+
     def write(self, alerts: Sequence[Alert]) -> None:
         """Store each alert unless the same version or a newer one is stored already.
 
@@ -232,8 +237,7 @@ class ElasticsearchSink:
 
     def _prepare(self, index: str) -> None:
         """See to it that an index has our mapping before anything is written to it: nothing is left to guessing."""
-        if not self._config.single_index and self._server.template_gaps():
-            raise self._unfit(f"index template {TEMPLATE_NAME} is missing or older than this detector")
+        self._require_template()
         stored = self._server.mappings(index)
         if not stored:
             failure = self._server.create(index)
@@ -244,6 +248,10 @@ class ElasticsearchSink:
             raise self._unfit(f"{index} is an alias or a data stream, not an index")
         if missing := gaps(stored[index]):
             raise self._unfit(f"index {index} was not made for alerts of this version, see {missing[0]}")
+
+    def _require_template(self) -> None:
+        if not self._config.single_index and self._server.template_gaps():
+            raise self._unfit(f"index template {TEMPLATE_NAME} is missing or older than this detector")
 
     def _unfit(self, why: str) -> DetectorError:
         if self._config.single_index:

@@ -14,6 +14,11 @@ class FanOut:
 
     sinks: Sequence[Sink]
 
+    def probe(self) -> None:
+        """Ask each."""
+        for sink in self.sinks:
+            sink.probe()
+
     def write(self, alerts: Sequence[Alert]) -> None:
         """Write to all; what one of them refuses is told after the others have stored it."""
         refusals: list[SinkRejected] = []

@@ -9,7 +9,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from detector.alert import Alert, Document
-from detector.errors import UsageError
+from detector.errors import SinkUnavailable, UsageError
 from detector.printable import printable
 
 _KEPT: Final = 2000  # more than a person reads; the rest is counted
@@ -31,6 +31,9 @@ class HtmlSink:
         except OSError as error:
             raise UsageError(f"--report {path} cannot be written: {error.strerror}") from error
 
+    def probe(self) -> None:
+        """Do nothing: the file was opened when the sink was made."""
+
     def write(self, alerts: Sequence[Alert]) -> None:
         """Take complete alerts; they are on disk once the sink is closed."""
         for alert in alerts:
@@ -45,7 +48,11 @@ class HtmlSink:
                 heappushpop(self._kept, item)
 
     def close(self) -> None:
-        """Write the file."""
+        """Write the file.
+
+        Raises:
+            SinkUnavailable: it cannot be written any more.
+        """
         environment = Environment(
             loader=PackageLoader("detector"),
             autoescape=select_autoescape(default=True),
@@ -62,4 +69,7 @@ class HtmlSink:
             rules=self._by_rule.most_common(10),
             identities=self._by_identity.most_common(10),
         )
-        self._path.write_text(page, encoding="utf-8")
+        try:
+            self._path.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise SinkUnavailable("report", f"{self._path} cannot be written: {error.strerror}") from None

@@ -42,6 +42,9 @@ class NdjsonSink:
         except OSError as error:
             raise UsageError(f"{path}: {_remedy(error, path)}") from None
 
+    def probe(self) -> None:
+        """Do nothing: the file was opened when the sink was made."""
+
     def write(self, alerts: Sequence[Alert]) -> None:
         """Write a line for each alert.
 

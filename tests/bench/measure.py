@@ -32,6 +32,9 @@ _DETECTOR = Path(sys.executable).with_name("detector")
 class _Nowhere:
     """A sink that costs nothing."""
 
+    def probe(self) -> None:
+        """Do nothing."""
+
     def write(self, items: Sequence[Alert] | Sequence[DeadLetter]) -> None:
         """Drop them."""
 

@@ -87,6 +87,9 @@ class _CrashingSink:
     def __init__(self, sink: Kept, steps: _Steps) -> None:
         self._sink, self._steps = sink, steps
 
+    def probe(self) -> None:
+        """Do nothing."""
+
     def write(self, alerts: Sequence[Alert]) -> None:
         """Store, unless the process ends before."""
         self._steps.take()

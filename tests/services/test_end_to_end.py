@@ -9,6 +9,7 @@ import pytest
 import zstandard
 
 from tests.services import live
+from tests.services.proxy import Proxy
 from tests.services.services import ROOT, Services
 
 SAMPLE = ROOT / "sample_logs" / "test.jsonl.zst"
@@ -86,21 +87,38 @@ def test_a_broken_record_goes_to_the_dead_letters_and_the_others_are_evaluated(
     assert '"offset":0' in letter.replace('": 0', '":0')
 
 
-def test_an_unreachable_server_holds_the_records_until_it_is_back(
+def test_an_unreachable_server_is_told_at_the_start_in_one_line(services: Services, tmp_path: Path, index: str) -> None:
+    """Exit code 4, and nothing was read."""
+    _, settings = _setup(services, tmp_path, index, partitions=1)
+    text = settings.read_text(encoding="utf-8").replace(services.elasticsearch_url, "http://127.0.0.1:9")
+    settings.write_text(text, encoding="utf-8")
+    done = live.command("run", "--config", settings)
+    assert done.returncode == 4
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "http://127.0.0.1:9" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_goes_away_holds_the_records_until_it_is_back(
     services: Services, tmp_path: Path, index: str, sample_lines: list[bytes]
 ) -> None:
-    """Nothing is committed while alerts cannot be stored; a restart with the right address reads them all again."""
+    """Nothing is committed meanwhile; ended while it waits, it exits with 4, and the next one reads them again."""
     topic, settings = _setup(services, tmp_path, index, partitions=1)
-    live.produce(services.kafka_bootstrap, topic, sample_lines[:20_000])
     right = settings.read_text(encoding="utf-8")
-    settings.write_text(right.replace(services.elasticsearch_url, "http://127.0.0.1:9"), encoding="utf-8")
-    with live.running(settings) as process:
-        log = tmp_path / "run.log"
-        live.wait_until(lambda: b"elasticsearch" in log.read_bytes() or process.poll() is not None, "a word about it")
-    assert process.returncode == 4
-    settings.write_text(right, encoding="utf-8")
     excerpt = tmp_path / "excerpt.jsonl"
     excerpt.write_bytes(b"\n".join(sample_lines[:20_000]))
     expected = live.replayed([excerpt])
+    with Proxy(services.elasticsearch_url) as proxy:
+        settings.write_text(right.replace(services.elasticsearch_url, proxy.url), encoding="utf-8")
+        with live.running(settings) as process:
+            live.wait_until(lambda: b"reading starts" in (tmp_path / "run.log").read_bytes(), "the start")
+            proxy.cut()
+            live.produce(services.kafka_bootstrap, topic, sample_lines[:20_000])
+            live.wait_until(lambda: b"holding" in (tmp_path / "run.log").read_bytes(), "a word about it")
+            assert process.poll() is None
+    assert process.returncode == 4
+    assert live.stored(services.elasticsearch_url, index) == {}
+    settings.write_text(right, encoding="utf-8")
     with live.running(settings):
         live.wait_until(lambda: live.stored(services.elasticsearch_url, index) == expected, "equal documents")
