@@ -152,6 +152,16 @@ class Evidence(_Part):
     user_agent: str
 
 
+class ReasonPart(_Part):
+    """Why behaviour is strange: what was seen, and what is usual for the identity and for its peers."""
+
+    feature: str
+    value: str
+    usual: str
+    peers: str
+    contribution: float
+
+
 class DetectorPart(_Part):
     """`detector.*`: what ECS has no place for."""
 
@@ -164,6 +174,14 @@ class DetectorPart(_Part):
     group: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...]
     degraded: bool
+    score: float | None = None
+    """Strangeness of a behaviour, 0 to 1."""
+    threshold: float | None = None
+    model: str | None = None
+    """Name, version and hash of the model."""
+    young: bool | None = None
+    """The identity is known for too short a time to have habits of its own."""
+    reasons: tuple[ReasonPart, ...] | None = None
 
 
 class Document(_Part):

@@ -35,6 +35,13 @@ class RulesConfig(_Section):
     path: Path | None = Field(default=None, description="Rule file or folder; the bundled rules if left out.")
 
 
+class ModelConfig(_Section):
+    """Behaviour model of `run`."""
+
+    path: Path | None = Field(default=None, description="Folder that `model train` wrote; rules alone if left out.")
+    alerts_a_day: float = Field(default=1.0, gt=0, description="False alerts a day that the model may give.")
+
+
 class StateConfig(_Section):
     """What `run` remembers over a restart."""
 
@@ -69,6 +76,7 @@ class Settings(BaseSettings):
     source: SourceConfig | None = Field(default=None, description="Where `run` reads.")
     sink: SinkConfig | None = Field(default=None, description="Where `run` writes alerts.")
     rules: RulesConfig = RulesConfig()
+    model: ModelConfig = ModelConfig()
     state: StateConfig = StateConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     metrics: MetricsConfig = MetricsConfig()

@@ -84,3 +84,9 @@ class SinkRejected(DetectorError):
         self.sink = sink
         self.rejected = rejected
         """Pairs of alert id and reason; the reason never quotes a field's value."""
+
+
+class ModelError(DetectorError):
+    """A behaviour model that cannot be used or made: exit code 3; `run` goes on with rules only."""
+
+    exit_code = 3

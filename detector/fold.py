@@ -13,7 +13,6 @@ from typing import Final, Literal
 
 import msgspec
 
-from detector.activity import Activity
 from detector.alert import (
     ADDRESSES_KEPT,
     ATTACK_FRAMEWORK,
@@ -26,7 +25,6 @@ from detector.alert import (
     Document,
     EffectiveUser,
     EventPart,
-    Evidence,
     IdentityPart,
     Named,
     OrchestratorPart,
@@ -41,13 +39,12 @@ from detector.attack import TACTICS, TECHNIQUES
 from detector.identity import IdentityKind
 from detector.match import SEVERITY, Level, Match, Rule
 from detector.printable import printable
-from detector.redact import mask_secrets
+from detector.request import TEXT_MAX, Request, from_activity, shown, to_evidence
 
 LATENESS: Final = timedelta(minutes=10)
 """How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
 _REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond them is counted without looking twice
 _IDS_KEPT: Final = 100_000  # of closed alerts, so that a straggler cannot open one again
-_TEXT_MAX: Final = 1024  # as much as Elasticsearch indexes of a keyword; a client may send more
 _COMPLETE_VERSION: Final = 1 << 52  # above every open one: 99 << 40, and 2 ** 40 changes
 _EVENT_TYPES: Final = {
     "create": "creation",
@@ -56,26 +53,6 @@ _EVENT_TYPES: Final = {
     "delete": "deletion",
     "deletecollection": "deletion",
 }
-
-
-class Request(msgspec.Struct, frozen=True, order=True):
-    """What an alert remembers of one contributing request; the first by time stands for the whole alert."""
-
-    time: datetime
-    audit_id: str
-    verb: str
-    resource: str
-    subresource: str
-    namespace: str
-    name: str
-    code: int
-    """-1 where none was logged."""
-    source_ip: str
-    client_ip: str
-    user_agent: str
-    user_id: str
-    roles: tuple[str, ...]
-    command: str
 
 
 class Fold(msgspec.Struct):
@@ -126,7 +103,7 @@ class Fold(msgspec.Struct):
             self.failed = self.failed or status.code >= 400
         time = activity.received_time  # every stage of a request has it: which of them comes first must not matter
         if len(self.requests) < EVIDENCE_KEPT or time < self.requests[-1].time:
-            insort(self.requests, _request(activity))
+            insort(self.requests, from_activity(activity))
             del self.requests[EVIDENCE_KEPT:]
         audit_id = activity.event.audit_id[:256]
         if audit_id and (len(self.audit_ids) < AUDIT_IDS_KEPT or (time, audit_id) < self.audit_ids[-1]):
@@ -162,9 +139,9 @@ class Folder:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         state: FolderState | None = None,
     ) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._live = live
-        self._clock = clock
+        self.clock = clock
         self.state = state or FolderState()
         self._recent: dict[tuple[object, ...], Fold] = {}
         """Open alerts by what makes them one, to spare repeats the making of the id."""
@@ -236,7 +213,7 @@ class Folder:
         rule, identity = match.rule, match.activity.identity
         start = datetime.fromtimestamp(window * rule.fold_seconds, UTC)
         parts = [
-            self._cluster,
+            self.cluster,
             rule.id,
             identity.name,
             identity.effective_name,
@@ -264,45 +241,19 @@ class Folder:
     def _alert(self, fold: Fold, *, complete: bool) -> Alert:
         fold.changes_written = fold.changes
         version = _COMPLETE_VERSION + fold.event_count if complete else (fold.severity << 40) + fold.changes
-        return Alert(_document(fold, self._cluster, self._clock()), fold.window_start, version, complete)
-
-
-def _request(activity: Activity) -> Request:
-    event = activity.event
-    ref = event.object_ref
-    code = event.response_status.code if event.response_status else None
-    return Request(
-        time=activity.received_time,
-        audit_id=event.audit_id[:256],
-        verb=_cut(event.verb),
-        resource=_cut(ref.resource) if ref else _cut(event.request_uri.partition("?")[0]),
-        subresource=_cut(ref.subresource) if ref else "",
-        namespace=_cut(ref.namespace) if ref else "",
-        name=_cut(ref.name) if ref else "",
-        code=code if code is not None and 0 <= code < 1000 else -1,
-        source_ip=activity.addresses.source_ip,
-        client_ip=activity.addresses.client_ip,
-        user_agent=_cut(event.user_agent),
-        user_id=_cut(event.user.uid),
-        roles=tuple(_cut(group) for group in event.user.groups[:100]),
-        command=_cut(activity.command),
-    )
-
-
-def _cut(text: str) -> str:
-    return mask_secrets(text[:_TEXT_MAX])
+        return Alert(_document(fold, self.cluster, self.clock()), fold.window_start, version, complete)
 
 
 def _document(fold: Fold, cluster: str, created: datetime) -> Document:
     first = fold.requests[0]
-    effective = fold.effective_name[:_TEXT_MAX]
+    effective = fold.effective_name[:TEXT_MAX]
     resource = f"{first.resource}/{first.subresource}" if first.subresource else first.resource
     return Document(
         timestamp=fold.last_seen,
         message=_message(fold, first, resource),
         event=EventPart(
             type=(_EVENT_TYPES.get(first.verb, "access"),) if fold.succeeded or not fold.failed else ("denied",),
-            action=f"{first.verb or 'request'}-{resource}"[:_TEXT_MAX],
+            action=f"{first.verb or 'request'}-{resource}"[:TEXT_MAX],
             outcome=_outcome(fold),
             severity=fold.severity,
             risk_score=float(fold.severity),
@@ -321,7 +272,7 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
         ),
         threat=_threat(fold.rule),
         user=UserPart(
-            name=fold.user_name[:_TEXT_MAX],
+            name=fold.user_name[:TEXT_MAX],
             id=first.user_id or None,
             roles=first.roles,
             effective=EffectiveUser(name=effective) if effective else None,
@@ -335,7 +286,7 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             resource=ResourcePart(type=resource or None, name=first.name or None),
         ),
         related=RelatedPart(
-            user=tuple(dict.fromkeys(name for name in (fold.user_name[:_TEXT_MAX], effective) if name)),
+            user=tuple(dict.fromkeys(name for name in (fold.user_name[:TEXT_MAX], effective) if name)),
             ip=tuple(sorted(fold.addresses)),
         ),
         detector=DetectorPart(
@@ -345,8 +296,8 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             first_seen=first.time,
             last_seen=fold.last_seen,
             identity=IdentityPart(kind=fold.identity_kind, namespace=fold.service_namespace or None),
-            group=tuple(_cut(value) for value in fold.group),
-            evidence=tuple(_evidence(request) for request in fold.requests),
+            group=tuple(shown(value) for value in fold.group),
+            evidence=tuple(to_evidence(request) for request in fold.requests),
             degraded=fold.degraded,
         ),
     )
@@ -356,20 +307,6 @@ def _outcome(fold: Fold) -> Literal["success", "failure", "unknown"]:
     if fold.succeeded:
         return "success"
     return "failure" if fold.failed else "unknown"
-
-
-def _evidence(request: Request) -> Evidence:
-    return Evidence(
-        time=request.time,
-        verb=request.verb,
-        resource=request.resource,
-        subresource=request.subresource,
-        namespace=request.namespace,
-        name=request.name,
-        code=request.code if request.code >= 0 else None,
-        source=request.source_ip,
-        user_agent=request.user_agent,
-    )
 
 
 def _threat(rule: Rule) -> ThreatPart | None:

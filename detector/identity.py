@@ -29,8 +29,8 @@ UNAUTHENTICATED_NAME: Final = "(unauthenticated)"
 
 _ANONYMOUS: Final = "system:anonymous"
 # Names that a control plane gives its own components, all reserved by the `system:` prefix (Kubernetes docs, "Using
-# RBAC authorization", Core component roles). Prefixes of clouds (`eks:`) are reserved only there: anywhere else a person may
-# have such a name, so those accounts are users, and what is usual for them is for exceptions to say.
+# RBAC authorization", Core component roles). Prefixes of clouds (`eks:`) are reserved only there: elsewhere a person
+# may have such a name, so those accounts are users, and what is usual for them is for exceptions to say.
 _CONTROL_PLANE: Final = frozenset(
     {
         "system:apiserver",

@@ -19,6 +19,8 @@ class Level(StrEnum):
     CRITICAL = "critical"
 
 
+WRITE_VERBS: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+"""Verbs that change something."""
 SEVERITY: Final = {
     Level.INFORMATIONAL: 21,
     Level.LOW: 21,

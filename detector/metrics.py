@@ -12,5 +12,5 @@ LATE_MATCHES: Final = Counter("detector_late_matches", "Matches that came after 
 ALERTS: Final = Counter("detector_alerts", "Versions of alerts that were written.", ["version"])
 HELD_SECONDS: Final = Counter("detector_held_seconds", "Time spent waiting for a sink.", unit="seconds")
 OPEN_ALERTS: Final = Gauge("detector_open_alerts", "Alerts whose fold window is open.")
-EVENT_TIME_SECONDS: Final = Gauge("detector_event_time_seconds", "Event time reached, as Unix time.")
+DEGRADED: Final = Gauge("detector_degraded", "1 while the behaviour model that was asked for cannot be used.")
 BATCH_SECONDS: Final = Histogram("detector_batch_seconds", "Time from a batch read to its alerts stored.")

@@ -1,6 +1,6 @@
 """The whole path in one loop; read this first.
 
-source -> decode -> normalise -> identity, address -> rules -> fold -> sink; positions flow back.
+source -> decode -> normalise -> identity, address -> rules, fold -> features, model -> sink; positions flow back.
 
 The guarantee: every record whose position is committed has been evaluated, and every alert it caused is stored by the
 sink or lies in the dead letters with a reason. An alert may be sent twice; it is stored once. Nothing is dropped
@@ -9,6 +9,7 @@ without a counter. Source, sink, dead letters and state each state their part of
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from math import inf
 from time import monotonic
 from typing import Protocol
@@ -16,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from detector import metrics
-from detector.activity import activities
+from detector.activity import Activity, activities
 from detector.address import Locator
 from detector.alert import Alert
 from detector.errors import SinkRejected, SinkUnavailable
@@ -24,6 +25,8 @@ from detector.event import AuditEvent
 from detector.fold import Folder
 from detector.formats import Decoded, Format
 from detector.record import Batch, DeadLetter
+from detector.score import Score
+from detector.score_alert import from_score
 from detector.sigma.engine import Engine
 from detector.sinks import Sink
 from detector.sources import Source
@@ -31,6 +34,19 @@ from detector.state import Snapshot
 from detector.summary import Summary
 
 log = structlog.get_logger(__name__)
+
+
+class Behaviour(Protocol):
+    """Scores identities' behaviour."""
+
+    def update(self, activities: Sequence[Activity]) -> list[Score]:
+        """Count activities; what is strange already comes back."""
+
+    def advance(self, now: datetime) -> list[Score]:
+        """Move event time on; the strange windows that are over come back complete."""
+
+    def finish(self) -> list[Score]:
+        """Close every window."""
 
 
 class DeadLetters(Protocol):
@@ -54,6 +70,8 @@ class Pipeline:
     dead_letters: DeadLetters
     patience_seconds: float
     """How long a sink may be unavailable before the run gives up."""
+    behaviour: Behaviour | None = None
+    """The behaviour model; without one, rules work alone."""
     refresh_seconds: float = inf
     """How often the counts of open alerts are brought up to date where they are stored; also whenever there is time."""
     checkpoint_seconds: float = 1.0
@@ -93,8 +111,10 @@ class Pipeline:
     def _process(self, batch: Batch) -> None:
         decoded = self.format.decode(batch.values, batch.positions)
         events = self.normalise(decoded.events)
-        matches = self.engine.match(activities(events, self.locator.locate))
-        alerts = self.folder.add(matches)
+        acts = activities(events, self.locator.locate)
+        matches = self.engine.match(acts)
+        scores = self.behaviour.update(acts) if self.behaviour else []
+        alerts = self.folder.add(matches) + self._alerts(scores)
         alerts += self._advance(batch, events)
         decoded.dead_letters += batch.refused
         self._deliver(alerts, decoded.dead_letters)
@@ -104,11 +124,16 @@ class Pipeline:
     def _advance(self, batch: Batch, events: Sequence[AuditEvent]) -> list[Alert]:
         stream = batch.positions[0].stream if batch.positions else ""
         now = self.snapshot.watermark.update(stream, events, batch.behind)
-        return [] if now is None else self.folder.advance(now)
+        if now is None:
+            return []
+        return self.folder.advance(now) + (self._alerts(self.behaviour.advance(now)) if self.behaviour else [])
+
+    def _alerts(self, scores: Sequence[Score]) -> list[Alert]:
+        return [from_score(score, self.folder.cluster, self.folder.clock) for score in scores]
 
     def finish(self) -> None:
         """Complete every open alert: there is no more input."""
-        alerts = self.folder.finish()
+        alerts = self.folder.finish() + (self._alerts(self.behaviour.finish()) if self.behaviour else [])
         self._deliver(alerts, [])
         self.summary.add_alerts(alerts)
 

@@ -41,6 +41,8 @@ class Lines(Sequence[Position]):
 
     def __getitem__(self, index: int) -> Position:  # type: ignore[override]  # slices are never asked for
         """The position of the line at `index`."""
+        if not 0 <= index < self._count:
+            raise IndexError(index)
         return Position(self._stream, self._first_line + index)
 
 

@@ -10,9 +10,10 @@ import msgspec
 from detector.errors import ConfigError, SinkUnavailable
 from detector.fold import FolderState
 from detector.match import Rule
+from detector.score import BehaviourState
 from detector.watermark import Watermark
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _FILE: Final = "state.msgpack"
 
 
@@ -24,6 +25,8 @@ class Snapshot(msgspec.Struct):
     """Per stream the position to go on from: what lies before it is in this snapshot."""
     folder: FolderState = msgspec.field(default_factory=FolderState)
     watermark: Watermark = msgspec.field(default_factory=Watermark)
+    behaviour: BehaviourState | None = None
+    """Baselines and windows of the model, if there is one."""
 
 
 class StateFile:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from detector.cli import config, demo, doctor, es, replay, rules, run
+from detector.cli import config, demo, doctor, es, model, replay, rules, run
 from detector.cli.options import command
 from detector.errors import DetectorError
 
@@ -20,6 +20,7 @@ command(app, "replay")(replay.replay)
 command(app, "demo")(demo.demo)
 command(app, "doctor")(doctor.doctor)
 app.add_typer(rules.app, name="rules")
+app.add_typer(model.app, name="model")
 app.add_typer(es.app, name="es")
 app.add_typer(config.app, name="config")
 

@@ -9,6 +9,7 @@ from detector.cli.options import Common
 from detector.errors import UsageError
 
 _SAMPLE = Path("sample_logs/test.jsonl.zst")
+_MODEL = Path("models/sample/1")
 
 
 def demo(
@@ -28,6 +29,7 @@ def demo(
     alerts, report = output / "alerts.ndjson", output / "report.html"
     replay(
         [str(_SAMPLE)],
+        model=str(_MODEL),
         trusted_proxy=["127.0.0.1/32"],
         output=str(alerts),
         report=report,

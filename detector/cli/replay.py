@@ -45,7 +45,7 @@ def replay(
         typer.Option(metavar="DIR", help="Rule file or folder, or none; the bundled rules if left out."),
     ] = None,
     model: Annotated[
-        str, typer.Option(metavar="DIR", help="Behaviour model; only `none` until models can be trained.")
+        str, typer.Option(metavar="DIR", help="Behaviour model, as `model train` wrote it, or none.")
     ] = "none",
     trusted_proxy: Annotated[
         list[str] | None,
@@ -74,7 +74,7 @@ def replay(
     Example: detector replay sample_logs/test.jsonl.zst --trusted-proxy 127.0.0.1/32 --output alerts.ndjson
     """
     from detector.cli.show import print_summary, watched
-    from detector.cli.wire import load_rules, stop_on_signals
+    from detector.cli.wire import NONE, load_rules, open_behaviour, stop_on_signals
     from detector.config import load
     from detector.fold import Folder
     from detector.formats import Format, names
@@ -85,15 +85,16 @@ def replay(
     from detector.sinks.dead_letter import DeadLetterFile
     from detector.sources.file import FileSource
 
-    if model != "none":
-        raise UsageError(f"--model {model}: behaviour models cannot be used yet; leave it out or say none")
     if log_format_name is not None and log_format_name not in names():
         raise UsageError(f"--format {log_format_name}: no such format; known are {', '.join(names())}")
     settings = load(common.config)
     source = FileSource(_input(paths, output, report, dead_letters))
-    within = partial(normalise, since=_time("--since", since), until=_time("--until", until))
-    locator = Locator([*settings.trusted_proxies, *(_network(text) for text in trusted_proxy or [])])
+    within = partial(normalise, since=time_of("--since", since), until=time_of("--until", until))
+    locator = Locator([*settings.trusted_proxies, *(network_of(text) for text in trusted_proxy or [])])
     engine = Engine(load_rules(rules, settings))
+    behaviour = None
+    if model != NONE:
+        behaviour = open_behaviour(Path(model), None, alerts_a_day=settings.model.alerts_a_day, live=False)
     sink = _open_sinks(settings, output, report, to_elasticsearch)  # last: it replaces what an earlier replay wrote
     pipeline = Pipeline(
         source=source,
@@ -102,6 +103,7 @@ def replay(
         locator=locator,
         engine=engine,
         folder=Folder(settings.cluster, live=False),
+        behaviour=behaviour,
         sink=sink,
         dead_letters=DeadLetterFile(dead_letters),
         patience_seconds=_PATIENCE_SECONDS,
@@ -159,7 +161,8 @@ def _open_sinks(settings: "Settings", output: str | None, report: Path | None, i
     return FanOut(sinks)
 
 
-def _time(option: str, text: str | None) -> datetime | None:
+def time_of(option: str, text: str | None) -> datetime | None:
+    """Read a time given as an option; raises UsageError if it is none."""
     if text is None:
         return None
     time = parse_time(text)
@@ -168,7 +171,8 @@ def _time(option: str, text: str | None) -> datetime | None:
     return time
 
 
-def _network(text: str) -> Network:
+def network_of(text: str) -> Network:
+    """Read a trusted proxy's network; raises UsageError if it is none."""
     try:
         return ip_network(text)
     except ValueError as error:

@@ -1,11 +1,19 @@
 """`detector run`: the service."""
 
 import signal
+from contextlib import ExitStack, closing
 from math import inf
+from typing import TYPE_CHECKING
 
 import structlog
 
 from detector.cli.options import Common
+from detector.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from detector.config import ModelConfig
+    from detector.model.live import Behaviour
+    from detector.state import Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -32,45 +40,60 @@ def run(
     from detector.state import StateFile
 
     settings = load(common.config)
+    if settings.source is None:
+        raise ConfigError("source: must be set for `run`; `detector config init` shows how")
+    if settings.sink is None:
+        raise ConfigError("sink: must be set for `run`; `detector config init` shows how")
     engine = Engine(load_rules(None, settings))
-    form = Format(settings.format)
-    state = StateFile(settings.state.directory)
-    snapshot = state.load()
-    source = open_source(settings, snapshot.positions)
-    sink = open_sink(settings.sink)
-    if settings.metrics.port is not None:
-        _serve_metrics(settings.metrics.address, settings.metrics.port)
-    pipeline = Pipeline(
-        source=source,
-        format=form,
-        normalise=normalise,
-        locator=Locator(settings.trusted_proxies),
-        engine=engine,
-        folder=Folder(settings.cluster, state=snapshot.folder),
-        sink=sink,
-        dead_letters=DeadLetterFile(settings.dead_letters.path),
-        patience_seconds=inf,
-        refresh_seconds=_REFRESH_SECONDS,
-        snapshot=snapshot,
-        save=state.save,
-    )
-    try:
+    with ExitStack() as opened:
+        state = opened.enter_context(closing(StateFile(settings.state.directory)))
+        snapshot = state.load()
+        sink = opened.enter_context(closing(open_sink(settings.sink)))
+        source = opened.enter_context(closing(open_source(settings.source, snapshot.positions)))
+        if settings.metrics.port is not None:
+            _serve_metrics(settings.metrics.address, settings.metrics.port)
+        pipeline = Pipeline(
+            source=source,
+            format=Format(settings.format),
+            normalise=normalise,
+            locator=Locator(settings.trusted_proxies),
+            engine=engine,
+            folder=Folder(settings.cluster, state=snapshot.folder),
+            behaviour=_open_behaviour(settings.model, snapshot),
+            sink=sink,
+            dead_letters=DeadLetterFile(settings.dead_letters.path),
+            patience_seconds=inf,
+            refresh_seconds=_REFRESH_SECONDS,
+            snapshot=snapshot,
+            save=state.save,
+        )
         with stop_on_signals(pipeline, signal.SIGINT, signal.SIGTERM) as received:
             pipeline.run()
-    finally:
-        source.close()
-        sink.close()
-        state.close()
     summary = pipeline.summary
     log.info("stopped", events=summary.events, alerts=summary.alerts_opened, refused=summary.refused.total())
     if signal.SIGINT in received:
         raise SystemExit(130)
 
 
+def _open_behaviour(settings: "ModelConfig", snapshot: "Snapshot") -> "Behaviour | None":
+    """The behaviour model; if it cannot be used, rules go on alone, and say so."""
+    from detector import metrics
+    from detector.cli.wire import open_behaviour
+
+    if settings.path is None:
+        return None
+    try:
+        behaviour = open_behaviour(settings.path, snapshot.behaviour, alerts_a_day=settings.alerts_a_day, live=True)
+    except ModelError as error:
+        metrics.DEGRADED.set(1)
+        log.warning("behaviour model cannot be used, rules go on alone", reason=str(error))
+        return None
+    snapshot.behaviour = behaviour.state
+    return behaviour
+
+
 def _serve_metrics(address: str, port: int) -> None:
     from prometheus_client import start_http_server
-
-    from detector.errors import ConfigError
 
     try:
         start_http_server(port, address)

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from detector.errors import ConfigError, DetectorError
-
 if TYPE_CHECKING:
-    from detector.config import Settings, SinkConfig
+    from detector.config import Settings, SinkConfig, SourceConfig
+    from detector.model.live import Behaviour
     from detector.pipeline import Pipeline
     from detector.record import Positions
+    from detector.score import BehaviourState
     from detector.sigma.load import CompiledRule
     from detector.sinks import Sink
     from detector.sources import Source
@@ -27,26 +27,38 @@ def load_rules(given: str | None, settings: "Settings") -> "list[CompiledRule]":
     return load(Path(given) if given else settings.rules.path or BUNDLED)
 
 
-def open_source(settings: "Settings", resume: "Positions") -> "Source":
+def open_behaviour(directory: Path, state: "BehaviourState | None", *, alerts_a_day: float, live: bool) -> "Behaviour":
+    """The behaviour model of a folder, going on from the state that an earlier run with the same model left.
+
+    Raises:
+        ModelError: the model cannot be used.
+    """
+    from detector.model.forest import threshold_for
+    from detector.model.live import Behaviour
+    from detector.model.store import load
+    from detector.score import BehaviourState
+
+    model = load(directory)
+    if state is None or state.model != model.label:
+        state = BehaviourState(model=model.label, baselines=model.baselines)
+    return Behaviour(model.forest, state, threshold_for(alerts_a_day), live=live)
+
+
+def open_source(config: "SourceConfig", resume: "Positions") -> "Source":
     """The source of `run`."""
     from detector.sources.kafka import Config as KafkaConfig
     from detector.sources.kafka import KafkaSource
     from detector.sources.tail import TailSource
 
-    config = settings.source
-    if config is None:
-        raise ConfigError("source: must be set for `run`; `detector config init` shows how")
     return KafkaSource(config, resume) if isinstance(config, KafkaConfig) else TailSource(config, resume)
 
 
-def open_sink(config: "SinkConfig | None") -> "Sink":
+def open_sink(config: "SinkConfig") -> "Sink":
     """The sink of `run`."""
     from detector.sinks.elasticsearch import Config as ElasticsearchConfig
     from detector.sinks.elasticsearch import ElasticsearchSink
     from detector.sinks.ndjson import NdjsonSink
 
-    if config is None:
-        raise ConfigError("sink: must be set for `run`; `detector config init` shows how")
     if isinstance(config, ElasticsearchConfig):
         return ElasticsearchSink(config)
     return NdjsonSink(config.path, append=True)
@@ -72,8 +84,3 @@ def stop_on_signals(pipeline: "Pipeline", *signals: int) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def first_line(error: DetectorError) -> str:
-    """The first line of an error, for a list of checks."""
-    return str(error).partition("\n")[0]

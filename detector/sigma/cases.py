@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from detector.activity import Activity
 from detector.address import Locator
+from detector.errors import DecodeError
 from detector.event import from_mapping
 from detector.identity import from_event
 from detector.sigma.load import Case, CompiledRule
@@ -48,7 +49,10 @@ def run_cases(rules: Sequence[CompiledRule]) -> list[CaseFailure]:
     failures: list[CaseFailure] = []
     for rule in rules:
         for case in rule.cases:
-            actual = evaluate(rule, case.event)
+            try:
+                actual = evaluate(rule, case.event)
+            except DecodeError as error:
+                actual = str(error)
             if actual != case.match:
                 failures.append(CaseFailure(rule, case, actual))
     return failures

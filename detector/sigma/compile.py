@@ -9,7 +9,7 @@ Source: SigmaHQ/sigma-specification v2, Sigma rules specification and modifiers 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import re2
 from sigma.conditions import (
@@ -20,7 +20,6 @@ from sigma.conditions import (
 )
 from sigma.types import (
     CompareOperators,
-    Placeholder,
     SigmaBool,
     SigmaCasedString,
     SigmaCIDRExpression,
@@ -40,17 +39,10 @@ from sigma.types import (
 
 from detector.activity import Activity
 from detector.sigma.fields import HIDDEN, Field, Values, resolve
+from detector.sigma.parse import UnsupportedError
 
 Verdict: TypeAlias = bool | None
 Test: TypeAlias = Callable[[Any], bool]
-
-
-class UnsupportedError(Exception):
-    """A part of a rule that cannot be evaluated as Sigma means it; `field` is where it stands, if known."""
-
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
 
 
 Known: TypeAlias = Mapping[str, Values]
@@ -63,8 +55,6 @@ class Leaf:
 
     field: Field
     test: Test
-    absent: bool = False
-    """Turned round: true if the field has no value (`null`, `exists: false`)."""
     exact: str | None = None
     """The one text, in lower case, that passes the test, if that is all the test asks."""
 
@@ -79,8 +69,6 @@ class Leaf:
         return self if values is None else self._judge(values)
 
     def _judge(self, values: Values) -> bool:
-        if self.absent:
-            return not values
         test = self.test
         return any([test(value) for value in values])  # noqa: C419 a list is faster: there is one value as a rule
 
@@ -95,11 +83,10 @@ class Reference:
 
     def evaluate(self, activity: Activity) -> Verdict:
         """Compare the values of an activity."""
-        mine, theirs = self.field.read(activity), self.other.read(activity)
-        if mine is HIDDEN or theirs is HIDDEN:
+        mine, theirs = _texts(self.field.read(activity)), _texts(self.other.read(activity))
+        if mine and theirs and (mine is HIDDEN or theirs is HIDDEN):
             return None
-        texts = [text_of(value) for value in theirs]
-        return any(self.compare(text_of(value), text) for value in mine for text in texts)
+        return any(self.compare(one, other) for one in mine for other in theirs)
 
     def specialise(self, known: Known) -> "Node | bool":
         """Leave it as it is: what is known never holds both fields."""
@@ -209,7 +196,7 @@ def _join(parts: Iterable[Node]) -> Node:
     joined: list[Node] = []
     tests: dict[Field, list[Leaf]] = {}
     for part in parts:
-        if isinstance(part, Leaf) and not part.absent:
+        if isinstance(part, Leaf):
             tests.setdefault(part.field, []).append(part)
         else:
             joined.append(part)
@@ -241,30 +228,33 @@ def _compile_test(name: str, value: SigmaType) -> Node:  # noqa: PLR0911 one ret
     field = _field(name)
     match value:
         case SigmaNull():
-            return Leaf(field, _never, absent=True)
+            return Not(Leaf(field, _is_value))
         case SigmaExists():
-            return Leaf(field, _always, absent=not value.exists)
+            exists = Leaf(field, _always)
+            return exists if value.exists else Not(exists)
         case SigmaFieldReference():
-            return Reference(field, _field(value.field), _reference_comparison(value))
-        case SigmaString(s=[]):  # an empty text and an absent field are the same, see event.py
-            return Leaf(field, _never, absent=True)
+            return Reference(field, _field(value.field, name), _reference_comparison(value))
+        case SigmaString(s=[]) if field.in_body:
+            return Leaf(field, lambda found: found == "")
+        case SigmaString(s=[]):  # outside the bodies an empty text and an absent field are the same, see event.py
+            return Not(Leaf(field, _is_value))
         case SigmaString(s=[str(text)]) if not isinstance(value, SigmaCasedString):
             return _exact(field, frozenset((text.lower(),)))
         case _:
             return Leaf(field, _compile_value(name, value))
 
 
-def _field(name: str) -> Field:
+def _field(name: str, key: str = "") -> Field:
     field = resolve(name)
     if field is None:
-        raise UnsupportedError(f"no audit event has a field {name!r}", name)
+        raise UnsupportedError(f"no audit event has a field {name!r}", key or name)
     return field
 
 
 def _compile_value(name: str, value: SigmaType) -> Test:
     match value:
         case SigmaString():
-            return _string_test(name, value)
+            return _string_test(value)
         case SigmaTimestampPart():
             raise UnsupportedError("parts of a time (hour, day, ...) are not supported", name)
         case SigmaNumber():
@@ -272,7 +262,7 @@ def _compile_value(name: str, value: SigmaType) -> Test:
         case SigmaBool():
             return _bool_test(value.boolean)
         case SigmaRegularExpression():
-            return _regex_test(name, value)
+            return _regex_test(value)
         case SigmaCIDRExpression():
             return _cidr_test(value)
         case SigmaCompareExpression():
@@ -281,12 +271,17 @@ def _compile_value(name: str, value: SigmaType) -> Test:
             raise UnsupportedError(f"values of type {type(value).__name__} are not supported", name)
 
 
-def _never(_: Any) -> bool:
-    return False
-
-
 def _always(_: Any) -> bool:
     return True
+
+
+def _is_value(value: Any) -> bool:
+    return value is not None
+
+
+def _texts(values: Values) -> Values:
+    """The texts that a comparison of fields sees: in lower case, and none that is empty, for it equals nothing."""
+    return values if values is HIDDEN else tuple(text.lower() for text in map(text_of, values) if text)
 
 
 def text_of(value: Any) -> str:
@@ -298,15 +293,12 @@ def text_of(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
-def _string_test(name: str, value: SigmaString) -> Test:
+def _string_test(value: SigmaString) -> Test:
     fold: Callable[[str], str] = str if isinstance(value, SigmaCasedString) else str.lower
-    parts: list[str | SpecialChars] = []
-    for part in value.s:
-        if isinstance(part, Placeholder):
-            raise UnsupportedError("placeholders (`expand`) are not supported", name)
-        parts.append(fold(part) if isinstance(part, str) else part)
+    whole = cast("list[str | SpecialChars]", value.s)  # there are no placeholders: see parse.py
+    parts = [fold(part) if isinstance(part, str) else part for part in whole]
     if all(part is SpecialChars.WILDCARD_MULTI for part in parts):
-        return _always
+        return _is_value
     match parts:
         case [str(text)]:
             return lambda value: fold(text_of(value)) == text
@@ -343,21 +335,15 @@ def _bool_test(boolean: bool) -> Test:
     return lambda value: value is boolean or (isinstance(value, str) and value.lower() == text)
 
 
-def _regex_test(name: str, value: SigmaRegularExpression) -> Test:
-    options = re2.Options()
-    options.log_errors = False
+def _regex_test(value: SigmaRegularExpression) -> Test:
     letters = {
         SigmaRegularExpressionFlag.IGNORECASE: "i",
         SigmaRegularExpressionFlag.MULTILINE: "m",
         SigmaRegularExpressionFlag.DOTALL: "s",
     }
     flags = "".join(sorted(letters[flag] for flag in value.flags))
-    try:
-        pattern = re2.compile((f"(?{flags})" if flags else "") + str(value.regexp), options)
-    except re2.error as error:
-        reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise UnsupportedError(f"RE2 cannot run this regular expression: {reason}", name) from error
-    return lambda value: pattern.search(text_of(value)) is not None
+    pattern = re2.compile((f"(?{flags})" if flags else "") + str(value.regexp))
+    return lambda value: isinstance(value, str | int | float) and pattern.search(text_of(value)) is not None
 
 
 def _cidr_test(value: SigmaCIDRExpression) -> Test:
@@ -398,11 +384,8 @@ def _comparison_test(name: str, value: SigmaCompareExpression) -> Test:
 
 
 def _reference_comparison(value: SigmaFieldReference) -> Callable[[str, str], bool]:
-    """Compare as string tests do: without regard to case; an empty text equals nothing."""
     if value.starts_with and value.ends_with:
-        return lambda mine, other: bool(other) and other.lower() in mine.lower()
+        return str.__contains__
     if value.starts_with:
-        return lambda mine, other: bool(other) and mine.lower().startswith(other.lower())
-    if value.ends_with:
-        return lambda mine, other: bool(other) and mine.lower().endswith(other.lower())
-    return lambda mine, other: bool(other) and mine.lower() == other.lower()
+        return str.startswith
+    return str.endswith if value.ends_with else str.__eq__

@@ -10,11 +10,10 @@ from typing import Final, NamedTuple, TypeAlias
 from detector.activity import Activity
 from detector.match import Match
 from detector.sigma.compile import Known, Node, text_of
-from detector.sigma.fields import HIDDEN, Values
+from detector.sigma.fields import DECISION, HIDDEN, Values
 from detector.sigma.load import CompiledRule
 
 _KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
-_DECISION: Final = "authorization.k8s.io/decision"
 
 
 Candidate: TypeAlias = tuple[CompiledRule, Node | bool]
@@ -84,7 +83,7 @@ class Engine:
     def _index_user(self, entry: _Entry, user_key: tuple[str, ...]) -> list[Candidate]:
         self._forget()
         self._users_known += 1
-        known = {"user.username": _values(user_key[0]), "user.groups": user_key[1:]}
+        known = {"user.username": _values(user_key[0]), "user.groups": tuple(filter(None, user_key[1:]))}
         candidates = entry.by_user[user_key] = _specialise(entry.candidates, known)
         return candidates
 
@@ -117,7 +116,7 @@ def _known(key: Key) -> Known:
         "objectRef.apiGroup": _values(key.api_group),
         "stage": _values(key.stage),
         "responseStatus.code": () if key.code is None else (key.code,),
-        f"annotations.{_DECISION}": _values(key.decision),
+        f"annotations.{DECISION}": _values(key.decision),
         "detector.identity.kind": _values(key.identity_kind),
     }
     if not key.impersonated:
@@ -142,7 +141,7 @@ def _key(activity: Activity) -> tuple[str, str, str, str, str, int | None, str, 
         api_group,
         event.stage,
         None if status is None else status.code,
-        event.annotations.get(_DECISION, ""),
+        event.annotations.get(DECISION, ""),
         activity.identity.kind,
         event.impersonated_user is not None,
     )
@@ -157,5 +156,6 @@ def group_values(rule: CompiledRule, activity: Activity) -> tuple[str, ...]:
     values: list[str] = []
     for field in rule.group_fields:
         found = field.read(activity)
-        values.append(text_of(found[0]) if found and found is not HIDDEN else "")
+        first = next((value for value in found if value is not None), "") if found is not HIDDEN else ""
+        values.append(text_of(first))
     return tuple(values)

@@ -5,15 +5,17 @@ Native names are those of `audit.k8s.io/v1`. A path leads through objects and in
 (`annotations.authorization.k8s.io/decision`) are found too. What no event has is derived under `detector.`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from detector.activity import MISSING, Activity
-from detector.event import ObjectRef, ResponseStatus, User
+from detector.activity import MISSING, UNREADABLE, Activity
+from detector.event import AuditEvent, ObjectRef, ResponseStatus, User
 
+DECISION: Final = "authorization.k8s.io/decision"
+"""The annotation that tells whether a request was authorised: `allow` or `forbid`."""
 HIDDEN: Final = (object(),)
-"""Stands for the values of a field that the audit level or a truncation kept from us: it may or may not match."""
+"""Stands for the values of a field in a body that was kept from us: it may or may not match."""
 
 Values: TypeAlias = tuple[Any, ...]
 Reader: TypeAlias = Callable[[Activity], Values]
@@ -23,6 +25,7 @@ POD: Final = "detector.pod."
 """Before a path into a pod's spec, wherever a workload keeps it."""
 CONTAINERS: Final = "detector.containers."
 """Before a path into a container of any kind of such a pod."""
+_BODIES: Final = ("requestObject.", "responseObject.", POD, CONTAINERS)
 ALIASES: Final = {
     "apiGroup": "objectRef.apiGroup",
     "hostPath": f"{POD}volumes.hostPath.path",
@@ -38,6 +41,8 @@ _STATUS_TEXTS: Final = {name: name for name in ResponseStatus.__struct_fields__ 
 _WRITES: Final = frozenset({"create", "update", "patch"})
 _REQUEST_HIDING: Final = frozenset({"Metadata"})
 _RESPONSE_HIDING: Final = frozenset({"Metadata", "Request"})
+# What the API server answers before it reads a body: not authenticated, not authorised, not now.
+_UNREAD_CODES: Final = frozenset({401, 403, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +52,19 @@ class Field:
     path: str
     root: str
     """The first step of the path."""
+    in_body: bool
     read: Reader
-    """The values found: none for an absent field, several for a list, `HIDDEN` for a body that was not logged."""
+    """The values found: none for an absent field, several for a list, `HIDDEN` for a body that was kept from us.
+
+    Only a body can hold None, for a `null` or an empty list; only a body can hold an empty text.
+    """
 
 
 def resolve(name: str) -> Field | None:
     """Find the field that a rule names; None if no audit event has it."""
     path = ALIASES.get(name, name)
     reader = _reader(path)
-    return None if reader is None else Field(path, path.partition(".")[0], reader)
+    return None if reader is None else Field(path, path.partition(".")[0], path.startswith(_BODIES), reader)
 
 
 def catalogue() -> list[str]:
@@ -98,7 +107,7 @@ _SCALARS: Final[dict[str, Reader]] = {
     "stage": lambda activity: _texts(activity.event.stage),
     "requestURI": lambda activity: _texts(activity.event.request_uri),
     "verb": lambda activity: _texts(activity.event.verb),
-    "sourceIPs": lambda activity: tuple(activity.event.source_ips),
+    "sourceIPs": lambda activity: tuple(filter(None, activity.event.source_ips)),
     "userAgent": lambda activity: _texts(activity.event.user_agent),
     "requestReceivedTimestamp": lambda activity: _texts(activity.event.request_received_timestamp),
     "stageTimestamp": lambda activity: _texts(activity.event.stage_timestamp),
@@ -152,7 +161,7 @@ def _user_reader(rest: str, user_of: Callable[[Activity], User | None]) -> Reade
 
         def read_groups(activity: Activity) -> Values:
             user = user_of(activity)
-            return () if user is None else tuple(user.groups)
+            return () if user is None else tuple(filter(None, user.groups))
 
         return read_groups
     name, _, key = rest.partition(".")
@@ -161,36 +170,37 @@ def _user_reader(rest: str, user_of: Callable[[Activity], User | None]) -> Reade
 
     def read_extra(activity: Activity) -> Values:
         user = user_of(activity)
-        return () if user is None else tuple(user.extra.get(key, ()))
+        return () if user is None else tuple(filter(None, user.extra.get(key, ())))
 
     return read_extra
 
 
 def _pod_reader(plans: list["_Plan"]) -> Reader:
     def read(activity: Activity) -> Values:
-        if activity.request_object is MISSING:
-            return _unlogged(activity, _REQUEST_HIDING)
-        found: list[Any] = []
-        for spec in activity.pod_specs:
-            for plan in plans:
-                _walk(spec, plan, 0, found)
-        return tuple(found)
+        body = activity.request_object
+        if body is MISSING or body is UNREADABLE:
+            return _no_body(activity, body, _REQUEST_HIDING)
+        return _find(activity.pod_specs, plans)
 
     return read
 
 
 def _body_values(activity: Activity, body: Any, plan: "_Plan", hiding_levels: frozenset[str]) -> Values:
-    if body is MISSING:
-        return _unlogged(activity, hiding_levels)
-    found: list[Any] = []
-    _walk(body, plan, 0, found)
-    return tuple(found)
+    if body is MISSING or body is UNREADABLE:
+        return _no_body(activity, body, hiding_levels)
+    return _find((body,), (plan,))
 
 
-def _unlogged(activity: Activity, hiding_levels: frozenset[str]) -> Values:
+def _no_body(activity: Activity, body: Any, hiding_levels: frozenset[str]) -> Values:
     event = activity.event
-    hidden = event.verb in _WRITES and (event.level in hiding_levels or activity.truncated)
-    return HIDDEN if hidden else ()
+    kept_back = event.verb in _WRITES and (event.level in hiding_levels or activity.truncated)
+    return HIDDEN if body is UNREADABLE or (kept_back and not _refused_unread(event)) else ()
+
+
+def _refused_unread(event: AuditEvent) -> bool:
+    """Tell a request refused at the door from one that admission refused, whose body was read."""
+    code = None if event.response_status is None else event.response_status.code
+    return code in _UNREAD_CODES and event.annotations.get(DECISION) != "allow"
 
 
 _Plan: TypeAlias = tuple[tuple[tuple[str, int], ...], ...]
@@ -205,14 +215,26 @@ def _plan(path: str) -> _Plan:
     )
 
 
+def _find(values: Sequence[Any], plans: Sequence[_Plan]) -> Values:
+    found: list[Any] = []
+    try:
+        for value in values:
+            for plan in plans:
+                _walk(value, plan, 0, found)
+    except RecursionError:  # lists in lists, nearly as deep as the decoder goes
+        return HIDDEN
+    return tuple(found)
+
+
 def _walk(value: Any, plan: _Plan, step: int, found: list[Any]) -> None:
-    """Collect every value that a path leads to, through each element of a list; `null` is no value."""
+    """Collect every value that a path leads to, through each element of a list; None for `null` and an empty list."""
     if isinstance(value, list):
         for element in value:
             _walk(element, plan, step, found)
+        if not value and step == len(plan):
+            found.append(None)
     elif step == len(plan):
-        if value is not None:
-            found.append(value)
+        found.append(value)
     elif isinstance(value, dict):
         for key, following in plan[step]:
             if key in value:

@@ -9,14 +9,14 @@ from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from sigma.exceptions import SigmaError
-from sigma.rule import SigmaRule
 
 from detector.errors import RuleError, RuleProblem
 from detector.match import MESSAGE_PLACEHOLDERS, Level, Rule
-from detector.sigma.compile import Node, UnsupportedError, compile_condition
+from detector.printable import printable
+from detector.sigma.compile import Node, compile_condition
 from detector.sigma.fields import Field as EventField
 from detector.sigma.fields import catalogue, resolve
+from detector.sigma.parse import UnsupportedError, parse
 
 BUNDLED: Final = Path(__file__).parent.parent / "rules"
 _FILE_BYTES_MAX: Final = 256 * 1024
@@ -68,14 +68,14 @@ class CompiledRule:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Where each key of a YAML document stands."""
+    """Where each key of a YAML document stands first."""
 
     first: int
     of_key: dict[str, int]
 
     def find(self, key: str) -> int:
-        """The line of a key, or of the document's start if it has no such key."""
-        matching = (line for name, line in self.of_key.items() if name.partition("|")[0] == key)
+        """The line of a key, of a field with any modifiers, or of the document's start if it has no such key."""
+        matching = (line for name, line in self.of_key.items() if key in (name, name.partition("|")[0]))
         return next(matching, self.first)
 
 
@@ -89,7 +89,7 @@ def load(path: Path) -> list[CompiledRule]:
     rules: list[CompiledRule] = []
     if not path.exists():
         raise RuleError([RuleProblem(path, 1, "no such file or folder; check --rules or rules.path")])
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
+    files = [path] if path.is_file() else sorted(_rule_files(path))
     if not files:
         raise RuleError([RuleProblem(path, 1, "no rule files (*.yml) below this folder")])
     for file in files:
@@ -103,6 +103,13 @@ def load(path: Path) -> list[CompiledRule]:
     if problems:
         raise RuleError(problems)
     return rules
+
+
+def _rule_files(folder: Path) -> Iterator[Path]:
+    """Every rule file below a folder but hidden ones: a mounted ConfigMap keeps each file a second time in one."""
+    for file in folder.rglob("*"):
+        if file.suffix in _SUFFIXES and not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            yield file
 
 
 def _ruleset(path: Path) -> str:
@@ -124,19 +131,29 @@ def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterato
     try:
         documents = list(_documents(content))
     except _YamlError as error:
-        problems.append(RuleProblem(path, error.line, str(error)))
+        problems.append(RuleProblem(path, error.line, printable(str(error))))
         return
+    if not documents:
+        problems.append(RuleProblem(path, 1, "holds no rule"))
     for document, lines in documents:
         try:
             yield _compile(document, lines, path, version, ruleset)
         except UnsupportedError as error:
-            problems.append(RuleProblem(path, lines.find(error.field or "detection"), str(error)))
+            problems.append(RuleProblem(path, lines.find(error.key or "detection"), printable(str(error))))
         except ValidationError as error:
             for fault in error.errors():
-                name = ".".join(map(str, fault["loc"]))
-                problems.append(RuleProblem(path, lines.find("detector"), f"detector.{name}: {fault['msg']}"))
-        except SigmaError as error:
-            problems.append(RuleProblem(path, lines.find("detection"), f"not valid Sigma: {error}".splitlines()[0]))
+                name = ".".join(map(str, ("detector", *fault["loc"])))
+                problems.append(RuleProblem(path, lines.find("detector"), printable(f"{name}: {fault['msg']}")))
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML in which a time is a text, as it is in an event."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class _YamlError(Exception):
@@ -148,10 +165,12 @@ class _YamlError(Exception):
 def _documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
     """Parse YAML with bounds: no aliases (they make bombs), no tags, no duplicate keys, no deep nesting."""
     try:
-        for event in yaml.parse(content, Loader=yaml.CSafeLoader):
+        for event in yaml.parse(content, Loader=_Loader):
             if isinstance(event, yaml.AliasEvent):
                 raise _YamlError(_line(event), "YAML aliases are not allowed in rules")
-        for node in yaml.compose_all(content, Loader=yaml.CSafeLoader):
+            if getattr(event, "tag", None):
+                raise _YamlError(_line(event), "YAML tags are not allowed in rules")
+        for node in yaml.compose_all(content, Loader=_Loader):
             if node is None:
                 continue
             of_key: dict[str, int] = {}
@@ -182,31 +201,26 @@ def _check_node(root: yaml.Node, of_key: dict[str, int]) -> None:
             raise _YamlError(line, f"larger than {_NODES_MAX:,} nodes or deeper than {_DEPTH_MAX} levels")
         if isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
-            for key, value in node.value:
+            for key, _ in node.value:
                 name = str(key.value)
+                if key.tag != "tag:yaml.org,2002:str":
+                    raise _YamlError(_line(key), f"the key {name!r} is not text; put it in quotes")
                 if name in keys:
                     raise _YamlError(_line(key), f"the key {name!r} stands here twice")
                 keys.add(name)
                 of_key.setdefault(name, _line(key))
-                stack.append((value, depth + 1))
+            stack += [(value, depth + 1) for _, value in reversed(node.value)]
         elif isinstance(node, yaml.SequenceNode):
-            stack += [(child, depth + 1) for child in node.value]
+            stack += [(child, depth + 1) for child in reversed(node.value)]
 
 
 def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, ruleset: str) -> CompiledRule:
-    if "correlation" in document or "filter" in document:
-        kind = "correlation" if "correlation" in document else "filter"
-        raise UnsupportedError(f"Sigma {kind} documents are not supported", kind)
-    own = document.pop("detector", {}) if isinstance(document.get("detector", {}), dict) else {}
-    extension = Extension.model_validate(own)
-    rule = SigmaRule.from_dict(document)
+    extension = Extension.model_validate(document.pop("detector", {}))
+    rule, condition = parse(document)
     if rule.logsource.product != "kubernetes" or rule.logsource.service != "audit":
         raise UnsupportedError("logsource must be product: kubernetes, service: audit", "logsource")
     if rule.id is None or rule.level is None:
         raise UnsupportedError("a rule needs an id and a level: alerts are known by them", "title")
-    conditions = rule.detection.parsed_condition
-    if len(conditions) != 1:
-        raise UnsupportedError("a list of conditions is not supported; write one with `or`", "condition")
     tags = [tag.name for tag in rule.tags if tag.namespace == "attack"]
     metadata = Rule(
         id=str(rule.id),
@@ -215,7 +229,7 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
         ruleset=ruleset,
         level=Level(rule.level.name.lower()),
         description=rule.description or "",
-        reference=rule.references[0] if rule.references else "",
+        reference=str(rule.references[0]) if rule.references else "",
         techniques=tuple(tag.upper() for tag in tags if tag[:1] == "t" and tag[1:2].isdigit()),
         tactics=tuple(tag for tag in tags if tag[:1] not in "tgs" or not tag[1:2].isdigit()),
         group_by=extension.group_by,
@@ -223,7 +237,7 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
         message=extension.message,
     )
     groups = tuple(_group_field(name) for name in extension.group_by)
-    return CompiledRule(metadata, compile_condition(conditions[0].parsed), groups, extension.tests, path, lines)
+    return CompiledRule(metadata, compile_condition(condition), groups, extension.tests, path, lines)
 
 
 def _group_field(name: str) -> EventField:

@@ -90,7 +90,7 @@ class _File:
     path: str
     raw: io.BufferedReader
     stream: _Stream
-    rest: bytes = b""
+    rest: bytearray = field(default_factory=bytearray)
     lines_read: int = 0
     bytes_produced: int = 0
     skipping: bool = False
@@ -112,20 +112,17 @@ class _File:
         try:
             block = self.stream.read1(_BLOCK_BYTES)
         except EOFError:
-            block = self._break_off("unreadable_file", "its compressed data is cut off; the lines before were read")
+            self._refuse("unreadable_file", "its compressed data is cut off; the lines before were read")
+            block = b""
         except (OSError, zlib.error, zstandard.ZstdError) as error:
-            block = self._break_off("unreadable_file", f"{type(error).__name__}; the lines before were read")
+            self._refuse("unreadable_file", f"{type(error).__name__}; the lines before were read")
+            block = b""
         self.bytes_produced += len(block)
         if self.bytes_produced > _RATIO_FREE_BYTES and self.raw is not self.stream and self._is_bomb():
-            block = self._break_off("decompression_bomb", f"grows more than {_RATIO_MAX}-fold; the rest is not read")
+            self._refuse("decompression_bomb", f"grows more than {_RATIO_MAX}-fold; the rest is not read")
+            block = b""
         self.ended = not block
         return block
-
-    def _break_off(self, reason: str, detail: str) -> bytes:
-        """End the file here; the line that is not whole goes with the reason."""
-        self._refuse(reason, detail, self.rest[:_KEPT_BYTES])
-        self.rest = b""
-        return b""
 
     def _is_bomb(self) -> bool:
         return self.raw.seekable() and self.bytes_produced > _RATIO_MAX * max(self.raw.tell(), 1)
@@ -137,18 +134,24 @@ class _File:
                 return []
             self.skipping = False
             self.lines_read += 1
-        lines = (self.rest + block).split(b"\n")
-        self.rest = b"" if self.ended else lines.pop()
-        if self.ended and not lines[-1]:
-            lines.pop()
+        lines: list[bytes] = []
+        if b"\n" in block or self.ended:
+            lines = (bytes(self.rest) + block).split(b"\n")
+            self.rest[:] = lines.pop()
+            if self.ended and self.rest:
+                lines.append(bytes(self.rest))
+        else:
+            self.rest += block
         if len(self.rest) > _LINE_BYTES_MAX:
-            self._refuse("too_large", f"a line longer than {_LINE_BYTES_MAX:,} bytes", self.rest[:_KEPT_BYTES], lines)
-            self.rest, self.skipping = b"", True
+            self._refuse("too_large", f"a line longer than {_LINE_BYTES_MAX:,} bytes", lines)
+            self.skipping = True
         return lines
 
-    def _refuse(self, reason: str, detail: str, payload: bytes = b"", before: Sequence[bytes] = ()) -> None:
+    def _refuse(self, reason: str, detail: str, before: Sequence[bytes] = ()) -> None:
+        """Give up the line in hand, which comes after those `before`."""
         position = Position(self.path, self.lines_read + len(before) + 1)
-        self.refused.append(DeadLetter(position, reason, detail, payload))
+        self.refused.append(DeadLetter(position, reason, detail, bytes(self.rest[:_KEPT_BYTES])))
+        self.rest.clear()
 
     def close(self) -> None:
         """Close the file."""
@@ -246,24 +249,26 @@ class _ZstdFrames:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._compressed = b""
+        self._produced = memoryview(b"")
 
-    def read1(self, size: int, /) -> bytes:  # noqa: ARG002 what a piece of compressed data holds cannot be cut short
-        """What the next piece of compressed data holds, of any size; nothing at the end of the last frame.
+    def read1(self, size: int, /) -> bytes:
+        """At most so many bytes, nothing at the end of the last frame.
 
         Raises:
             EOFError: the last frame is cut off.
         """
-        block = b""
-        while not block:
+        while not self._produced:
             compressed = self._compressed or self._raw.read(_ZSTD_PIECE_BYTES)
             if not compressed:
                 if self._frame is not None:
                     raise EOFError
                 break
             frame = self._frame or self._decompressor.decompressobj()
-            block = frame.decompress(compressed)
+            self._produced = memoryview(frame.decompress(compressed))
             self._compressed = frame.unused_data
             self._frame = None if frame.eof else frame
+        block = bytes(self._produced[:size])
+        self._produced = self._produced[size:]
         return block
 
     def close(self) -> None:

@@ -14,12 +14,13 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from detector.errors import SourceUnavailable
-from detector.record import Batch, Lines, Positions
+from detector.record import Batch, DeadLetter, Lines, Position, Positions
 
 log = structlog.get_logger(__name__)
 
 _BLOCK_BYTES: Final = 1 << 20
-_LINE_BYTES_MAX: Final = 16 << 20
+_LINE_BYTES_MAX: Final = 16 << 20  # as large as the largest record that a format reads
+_KEPT_BYTES: Final = 1024  # of a line that is too long
 
 
 class Config(BaseModel):
@@ -49,7 +50,7 @@ class TailSource:
         if renamed is not None:
             with renamed.open("rb") as file:
                 file.seek(self._resume[str(path)])
-                yield from self._read_rest(file)
+                yield from self._read_rest(file, final=True)
         rotated = renamed is not None
         while not self._stopped:
             if rotated and not path.exists():  # the moment between the renaming of the old and the creation of the new
@@ -84,7 +85,7 @@ class TailSource:
         while not self._stopped:
             replaced = self._is_replaced(file)
             read = False
-            for batch in self._read_rest(file):
+            for batch in self._read_rest(file, final=replaced):
                 read = True
                 yield batch
                 if self._stopped:
@@ -96,28 +97,30 @@ class TailSource:
                 yield Batch((), (), {})
                 sleep(self._config.poll_seconds)
 
-    def _read_rest(self, file: BinaryIO) -> Iterator[Batch]:
-        """The complete lines from here to the end; a last line without its end is left for later."""
+    def _read_rest(self, file: BinaryIO, *, final: bool) -> Iterator[Batch]:
+        """The lines from here to the end; a last line without its end is left for later, unless nothing more comes."""
         stream = str(self._config.path)
         inode = os.fstat(file.fileno()).st_ino
         while not self._stopped:
             start = file.tell()
-            block = file.read(_BLOCK_BYTES)
-            while block and b"\n" not in block and len(block) < _LINE_BYTES_MAX:
-                more = file.read(_BLOCK_BYTES)
-                if not more:
-                    break
-                block += more
+            block = _read_block(file)
             complete, newline, _ = block.rpartition(b"\n")
-            if not newline:
+            lines: list[bytes] = []
+            refused: list[DeadLetter] = []
+            if newline:
+                lines = complete.split(b"\n")
+                file.seek(start + len(complete) + 1)
+            elif len(block) > _LINE_BYTES_MAX and (_skip_line(file) or final):
+                detail = f"a line longer than {_LINE_BYTES_MAX:,} bytes"
+                refused = [DeadLetter(Position(stream, self._lines_read + 1), "too_large", detail, block[:_KEPT_BYTES])]
+            elif block and final:
+                lines = [block]
+            else:
                 file.seek(start)
                 return
-            end = start + len(complete) + 1
-            file.seek(end)
-            lines = complete.split(b"\n")
             positions = Lines(stream, self._lines_read + 1, len(lines))
-            self._lines_read += len(lines)
-            yield Batch(lines, positions, {stream: end, f"{stream}#inode": inode})
+            self._lines_read += len(lines) + len(refused)
+            yield Batch(lines, positions, {stream: file.tell(), f"{stream}#inode": inode}, refused=refused)
 
     def _is_replaced(self, file: BinaryIO) -> bool:
         mine = os.fstat(file.fileno())
@@ -140,6 +143,31 @@ class TailSource:
         if inode is None or (path.exists() and path.stat().st_ino == inode):
             return None
         try:
-            return next((entry for entry in path.parent.iterdir() if entry.stat().st_ino == inode), None)
-        except OSError:
+            with os.scandir(path.parent) as entries:
+                found = next((Path(entry.path) for entry in entries if entry.inode() == inode), None)
+        except OSError:  # `__iter__` tells what is wrong with the folder
             return None
+        if found is None:
+            log.warning("log file was rotated and is gone, what was unread of it is lost", path=str(path))
+        return found
+
+
+def _read_block(file: BinaryIO) -> bytes:
+    """At least one whole line, if there is one that is not too long."""
+    block = file.read(_BLOCK_BYTES)
+    while block and b"\n" not in block and len(block) <= _LINE_BYTES_MAX:
+        more = file.read(_BLOCK_BYTES)
+        if not more:
+            break
+        block += more
+    return block
+
+
+def _skip_line(file: BinaryIO) -> bool:
+    """Go behind the end of the line; False if it has none yet."""
+    while block := file.read(_BLOCK_BYTES):
+        before, newline, _ = block.partition(b"\n")
+        if newline:
+            file.seek(len(before) + 1 - len(block), os.SEEK_CUR)
+            return True
+    return False

@@ -1,0 +1,190 @@
+"""Store: a model on disk, and back, without running anything that a file says.
+
+`model.skops` holds the forest (loaded by an allow-list, never by pickle), `baselines.msgpack.zst` the baselines,
+`features.json` the manifest: the ordered features, the versions, the seed and the digest of each file.
+"""
+
+import hashlib
+import json
+import zipfile
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import sklearn
+import zstandard
+from pydantic import BaseModel, ConfigDict, ValidationError
+from sklearn.ensemble import IsolationForest
+from skops import io as skops_io
+
+from detector.baseline import Baselines
+from detector.errors import ModelError
+from detector.features import load as load_features
+from detector.model.forest import Calibration, Forest, Scaling
+
+_FORMAT: Final = 1
+_FOREST: Final = "model.skops"
+_BASELINES: Final = "baselines.msgpack.zst"
+_MANIFEST: Final = "features.json"
+_CARD: Final = "card.md"
+# What an isolation forest is made of, beside what skops trusts by itself.
+_TRUSTED: Final = ("sklearn.tree._tree.Tree", "sklearn.ensemble._iforest._average_path_length")
+_BASELINE_BYTES_MAX: Final = 2 << 30
+
+
+class Manifest(BaseModel):
+    """What a model says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    name: str
+    version: str
+    scikit_learn: str
+    features: tuple[str, ...]
+    seed: int
+    first_time: datetime
+    last_time: datetime
+    days: float
+    requests: int
+    windows: int
+    identities: int
+    centre: tuple[float, ...]
+    span: tuple[float, ...]
+    files: dict[str, str]
+    """SHA-256 of each file beside this one."""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model, loaded."""
+
+    manifest: Manifest
+    forest: Forest
+    baselines: Baselines
+    digest: str
+
+    @property
+    def label(self) -> str:
+        """Name, version and hash, as they stand in alerts."""
+        return f"{self.manifest.name}/{self.manifest.version}@{self.digest[:12]}"
+
+
+def save(directory: Path, forest: Forest, baselines: Baselines, about: dict[str, object]) -> Manifest:
+    """Write a model; `about` holds the manifest's name, version, seed, times and counts.
+
+    Raises:
+        ModelError: the folder cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        content = {"forest": forest.fitted, "raw": forest.calibration.raw}
+        skops_io.dump(content, directory / _FOREST, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
+        packed = zstandard.ZstdCompressor(level=9).compress(msgspec.msgpack.encode(baselines, order="deterministic"))
+        (directory / _BASELINES).write_bytes(packed)
+        manifest = Manifest.model_validate(
+            {
+                "format": _FORMAT,
+                "scikit_learn": sklearn.__version__,
+                "features": tuple(feature.name for feature in load_features()),
+                "centre": tuple(forest.scaling.centre),
+                "span": tuple(forest.scaling.span),
+                "days": forest.calibration.days,
+                "windows": len(forest.calibration.raw),
+                "identities": len(baselines.identities),
+                "files": {name: _digest(directory / name) for name in (_FOREST, _BASELINES)},
+                **about,
+            }
+        )
+        (directory / _MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (directory / _CARD).write_text(card(manifest), encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"{directory} cannot be written: {error.strerror}") from error
+    return manifest
+
+
+def load(directory: Path) -> Model:
+    """Read a model.
+
+    Raises:
+        ModelError: a file is missing, changed, or made for another version; the message says what to do.
+    """
+    manifest_path = directory / _MANIFEST
+    try:
+        text = manifest_path.read_text(encoding="utf-8")
+        manifest = Manifest.model_validate_json(text)
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{directory} holds no model: {_MANIFEST} is missing; `detector model train` makes one"
+        ) from error
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise ModelError(
+            f"{manifest_path} cannot be used: {str(error).splitlines()[0]}; train the model anew"
+        ) from error
+    _require_fitting(manifest, directory)
+    for name, digest in manifest.files.items():
+        if not (directory / name).is_file() or _digest(directory / name) != digest:
+            raise ModelError(
+                f"{directory / name} is missing or not the file that the manifest names; copy the model anew"
+            )
+    digest = hashlib.sha256(json.dumps(manifest.files, sort_keys=True).encode()).hexdigest()
+    try:
+        content = skops_io.load(directory / _FOREST, trusted=list(_TRUSTED))
+        fitted, raw = content["forest"], np.asarray(content["raw"], dtype=np.float64)
+        with (directory / _BASELINES).open("rb") as file:
+            packed = zstandard.ZstdDecompressor().stream_reader(file).read(_BASELINE_BYTES_MAX)
+        baselines = msgspec.msgpack.decode(packed, type=Baselines)
+    except Exception as error:
+        raise ModelError(f"{directory} cannot be loaded: {type(error).__name__}; train the model anew") from error
+    if not isinstance(fitted, IsolationForest):
+        raise ModelError(f"{directory / _FOREST} holds no isolation forest; train the model anew")
+    scaling = Scaling(np.array(manifest.centre), np.array(manifest.span))
+    return Model(manifest, Forest(fitted, scaling, Calibration(raw, manifest.days)), baselines, digest)
+
+
+def _require_fitting(manifest: Manifest, directory: Path) -> None:
+    if manifest.format != _FORMAT or set(manifest.files) != {_FOREST, _BASELINES}:
+        raise ModelError(
+            f"{directory} has format {manifest.format}, this version reads {_FORMAT}; train the model anew"
+        )
+    features = tuple(feature.name for feature in load_features())
+    if manifest.features != features:
+        differing = sorted(set(manifest.features) ^ set(features)) or ["their order"]
+        raise ModelError(f"{directory} was trained with other features ({', '.join(differing[:5])}); train it anew")
+    if manifest.scikit_learn.split(".")[:2] != sklearn.__version__.split(".")[:2]:
+        raise ModelError(
+            f"{directory} was trained with scikit-learn {manifest.scikit_learn}, this is {sklearn.__version__}: "
+            "their trees may differ; train the model anew"
+        )
+
+
+def card(manifest: Manifest) -> str:
+    """The model card."""
+    features = "\n".join(f"| `{feature.name}` | {feature.unit} | {feature.about} |" for feature in load_features())
+    span = f"{manifest.first_time:%Y-%m-%d %H:%M} to {manifest.last_time:%Y-%m-%d %H:%M} UTC"
+    learned = f"{manifest.windows:,}, of {manifest.days:.1f} days after a first day that only taught the baselines"
+    return f"""# {manifest.name} {manifest.version}
+
+Isolation forest over {len(manifest.features)} features of what one identity did in an hour, with the baselines that
+they are measured against.
+
+| | |
+|---|---|
+| data | {manifest.requests:,} requests from {span} |
+| identities | {manifest.identities:,} |
+| windows the forest learned from | {learned} |
+| scikit-learn | {manifest.scikit_learn}, seed {manifest.seed} |
+
+The score of a window is 1 / (1 + n), where n is the number of benign windows a day that training found as strange.
+Limits: it knows one cluster; what an intruder did before or during the training counts as usual; an identity known for
+less than half a day is judged by its peers.
+
+| feature | unit | what it measures |
+|---|---|---|
+{features}
+"""
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,92 @@
+"""Train: learns baselines from archived activities in order of time, and fits the forest on the news of each window.
+
+Every vector is made from what lay before its window only, as in life: a baseline that has seen the whole training set
+finds nothing new in it, and a forest fitted on that would not know how much news is normal.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+
+from detector.activity import Activity
+from detector.errors import ModelError
+from detector.features import load
+from detector.model.forest import Forest, Vectors, fit
+from detector.model.live import Windows, teach
+from detector.score import WINDOW_SECONDS, BehaviourState, Window
+
+_WARM_UP_SECONDS = 86_400.0  # everything is new on the first day: it teaches, but no forest learns from it
+_WINDOWS_MIN = 200
+_IDENTITIES_MIN = 3
+
+
+@dataclass
+class Training:
+    """What has been learned so far."""
+
+    seed: int
+    state: BehaviourState = field(default_factory=BehaviourState)
+    requests: int = 0
+    first_seconds: float | None = None
+    last_seconds: float = 0.0
+    vectors: list[list[float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Prepare the windows and the features."""
+        self._windows = Windows(self.state)
+        self._features = load()
+
+    def add(self, activities: list[Activity], now: datetime | None) -> None:
+        """Learn from activities, and close the windows that event time has left behind."""
+        for activity in activities:
+            self.requests += 1
+            self._windows.add(activity)
+        if activities and self.first_seconds is None:
+            self.first_seconds = activities[0].time.timestamp() // WINDOW_SECONDS * WINDOW_SECONDS
+            self.state.baselines.epoch_seconds = self.first_seconds
+        if now is not None:
+            self.last_seconds = now.timestamp()
+            self._close(self._windows.due(self.last_seconds))
+
+    def finish(self) -> tuple[Forest, BehaviourState]:
+        """Close all windows and fit the forest.
+
+        Raises:
+            ModelError: there is too little to learn from, with the numbers.
+        """
+        self._close(self._windows.due(float("inf")))
+        identities = len(self.state.baselines.identities)
+        if len(self.vectors) < _WINDOWS_MIN or identities < _IDENTITIES_MIN:
+            raise ModelError(
+                f"too little to learn from: {len(self.vectors)} windows after the first day, {identities} identities; "
+                f"at least {_WINDOWS_MIN} and {_IDENTITIES_MIN} are needed; give more days of logs"
+            )
+        vectors: Vectors = np.array(self.vectors)
+        if not np.isfinite(vectors).all():
+            raise ModelError("a feature gave a value that is no number; this is a bug of a feature")
+        forest = fit(vectors, self.days, self.seed)
+        self.state.started.clear()
+        return forest, self.state
+
+    @property
+    def days(self) -> float:
+        """Days that the forest learned from."""
+        return max((self.last_seconds - (self.first_seconds or 0.0) - _WARM_UP_SECONDS) / 86_400.0, 1 / 24)
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """First and last time of the training."""
+        return datetime.fromtimestamp(self.first_seconds or 0.0, UTC), datetime.fromtimestamp(self.last_seconds, UTC)
+
+    def _close(self, windows: list[Window]) -> None:
+        for start in sorted({window.start_seconds for window in windows}):
+            hour = [window for window in windows if window.start_seconds == start]
+            if start >= (self.first_seconds or 0.0) + _WARM_UP_SECONDS:
+                self.vectors += [self._vector(window) for window in hour]
+            for window in hour:
+                teach(self.state, window)
+
+    def _vector(self, window: Window) -> list[float]:
+        view = self.state.baselines.view(window.name, window.peer_group, window.start_seconds)
+        return [feature.value(window, view) for feature in self._features]

@@ -1,0 +1,75 @@
+"""Request: what an alert remembers of one contributing request; never a body, a request URI or a token."""
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from detector.activity import Activity
+from detector.alert import Evidence
+from detector.redact import mask_secrets
+
+TEXT_MAX: Final = 1024  # as much as Elasticsearch indexes of a keyword; a client may send more
+
+
+class Request(msgspec.Struct, frozen=True, order=True):
+    """One contributing request; the first by time stands for the whole alert."""
+
+    time: datetime
+    audit_id: str
+    verb: str
+    resource: str
+    subresource: str
+    namespace: str
+    name: str
+    code: int
+    """-1 where none was logged."""
+    source_ip: str
+    client_ip: str
+    user_agent: str
+    user_id: str
+    roles: tuple[str, ...]
+    command: str
+
+
+def from_activity(activity: Activity) -> Request:
+    """Take from an activity what may be shown."""
+    event = activity.event
+    ref = event.object_ref
+    code = event.response_status.code if event.response_status else None
+    return Request(
+        time=activity.received_time,
+        audit_id=event.audit_id[:256],
+        verb=shown(event.verb),
+        resource=shown(ref.resource) if ref else shown(event.request_uri.partition("?")[0]),
+        subresource=shown(ref.subresource) if ref else "",
+        namespace=shown(ref.namespace) if ref else "",
+        name=shown(ref.name) if ref else "",
+        code=code if code is not None and 0 <= code < 1000 else -1,
+        source_ip=activity.addresses.source_ip,
+        client_ip=activity.addresses.client_ip,
+        user_agent=shown(event.user_agent),
+        user_id=shown(event.user.uid),
+        roles=tuple(shown(group) for group in event.user.groups[:100]),
+        command=shown(activity.command),
+    )
+
+
+def to_evidence(request: Request) -> Evidence:
+    """A request as it stands in an alert."""
+    return Evidence(
+        time=request.time,
+        verb=request.verb,
+        resource=request.resource,
+        subresource=request.subresource,
+        namespace=request.namespace,
+        name=request.name,
+        code=request.code if request.code >= 0 else None,
+        source=request.source_ip,
+        user_agent=request.user_agent,
+    )
+
+
+def shown(text: str) -> str:
+    """A text that a client chose, cut and without secrets."""
+    return mask_secrets(text[:TEXT_MAX])
