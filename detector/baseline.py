@@ -109,6 +109,7 @@ class Baselines(msgspec.Struct):
 
 
 _NOBODY: Final = Crowd()
+_NOTHING: Final[dict[str, float]] = {}
 
 
 class News(NamedTuple):
@@ -151,6 +152,11 @@ class View:
     def is_new(self, dimension: str, token: str) -> bool:
         """Whether a token is no habit of the identity's own."""
         return self.own(dimension, token) < _KNOWN
+
+    def has_news(self, found: Iterable[tuple[str, str]]) -> bool:
+        """Whether any of some tokens, each with its dimension, is no habit of the identity's own."""
+        known, least = self.habit.tokens, _KNOWN * self._inflation
+        return any([known.get(dimension, _NOTHING).get(token, 0.0) < least for dimension, token in found])  # noqa: C419
 
     def surprise_bits(self, dimension: str, token: str) -> float:
         """Minus log2 of the probability of a token in a window, under own habits blended with the peers' and all's."""

@@ -39,7 +39,7 @@ from detector.attack import TACTICS, TECHNIQUES
 from detector.identity import IdentityKind
 from detector.match import SEVERITY, Level, Match, Rule
 from detector.printable import printable
-from detector.request import TEXT_MAX, Request, from_activity, shown, to_evidence
+from detector.request import TEXT_MAX, Request, from_activity, masked, shown, to_evidence
 
 LATENESS: Final = timedelta(minutes=10)
 """How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
@@ -245,7 +245,8 @@ class Folder:
 
 
 def _document(fold: Fold, cluster: str, created: datetime) -> Document:
-    first = fold.requests[0]
+    requests = [masked(request) for request in fold.requests]
+    first = requests[0]
     effective = fold.effective_name[:TEXT_MAX]
     resource = f"{first.resource}/{first.subresource}" if first.subresource else first.resource
     return Document(
@@ -297,7 +298,7 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             last_seen=fold.last_seen,
             identity=IdentityPart(kind=fold.identity_kind, namespace=fold.service_namespace or None),
             group=tuple(shown(value) for value in fold.group),
-            evidence=tuple(to_evidence(request) for request in fold.requests),
+            evidence=tuple(to_evidence(request) for request in requests),
             degraded=fold.degraded,
         ),
     )

@@ -42,6 +42,7 @@ PeerGroup: TypeAlias = str
 _HASHED: Final = re.compile(
     r"(?:-[0-9a-f]{6,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$"
 )  # the suffixes of ReplicaSets and pods
+_EVENT: Final = re.compile(r"\.[0-9a-f]{12,20}$")  # the suffix of an Event, a time in hexadecimal digits
 _DIGITS: Final = re.compile(r"\d+")
 _CODES_APART: Final = frozenset({401, 403, 404})
 
@@ -83,7 +84,7 @@ def peer_group(identity: Identity, groups: tuple[str, ...]) -> PeerGroup:
 
 @lru_cache(maxsize=65_536)
 def _stable(name: str) -> str:
-    return _DIGITS.sub("#", _HASHED.sub("-*", name[:253]))
+    return _DIGITS.sub("#", _HASHED.sub("-*", _EVENT.sub("", name[:253])))
 
 
 @lru_cache(maxsize=4096)

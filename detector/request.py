@@ -33,26 +33,33 @@ class Request(msgspec.Struct, frozen=True, order=True):
 
 
 def from_activity(activity: Activity) -> Request:
-    """Take from an activity what may be shown."""
+    """Take from an activity what may be shown once it is `masked`; most requests never are, so that comes later."""
     event = activity.event
     ref = event.object_ref
     code = event.response_status.code if event.response_status else None
     return Request(
         time=activity.received_time,
         audit_id=event.audit_id[:256],
-        verb=shown(event.verb),
-        resource=shown(ref.resource) if ref else shown(event.request_uri.partition("?")[0]),
-        subresource=shown(ref.subresource) if ref else "",
-        namespace=shown(ref.namespace) if ref else "",
-        name=shown(ref.name) if ref else "",
+        verb=event.verb[:TEXT_MAX],
+        resource=ref.resource[:TEXT_MAX] if ref else event.request_uri.partition("?")[0][:TEXT_MAX],
+        subresource=ref.subresource[:TEXT_MAX] if ref else "",
+        namespace=ref.namespace[:TEXT_MAX] if ref else "",
+        name=ref.name[:TEXT_MAX] if ref else "",
         code=code if code is not None and 0 <= code < 1000 else -1,
         source_ip=activity.addresses.source_ip,
         client_ip=activity.addresses.client_ip,
-        user_agent=shown(event.user_agent),
-        user_id=shown(event.user.uid),
-        roles=tuple(shown(group) for group in event.user.groups[:100]),
-        command=shown(activity.command),
+        user_agent=event.user_agent[:TEXT_MAX],
+        user_id=event.user.uid[:TEXT_MAX],
+        roles=tuple(group[:TEXT_MAX] for group in event.user.groups[:100]),
+        command=shown(activity.command) if activity.command else "",
     )
+
+
+def masked(request: Request) -> Request:
+    """The request with no text in it that could be a credential."""
+    texts = ("verb", "resource", "subresource", "namespace", "name", "user_agent", "user_id")
+    roles = tuple(map(shown, request.roles))
+    return msgspec.structs.replace(request, roles=roles, **{name: shown(getattr(request, name)) for name in texts})
 
 
 def to_evidence(request: Request) -> Evidence:

@@ -31,7 +31,7 @@ from detector.alert import (
 from detector.attack import TACTICS, TECHNIQUES
 from detector.match import SEVERITY, Level
 from detector.printable import printable
-from detector.request import TEXT_MAX, Request, to_evidence
+from detector.request import TEXT_MAX, Request, masked, to_evidence
 from detector.score import Score
 
 RULE_ID: Final = "6f0f3a0e-5c0b-4d2c-9f6a-2b1f6a7c9d10"
@@ -61,7 +61,8 @@ def from_score(score: Score, cluster: str, clock: Callable[[], datetime] = lambd
 def _document(score: Score, requests: list[Request], cluster: str, made: tuple[str, int, datetime]) -> Document:
     alert_id, severity, created = made
     window = score.window
-    first, last = requests[0], requests[-1]
+    kept = [masked(request) for request in requests[:EVIDENCE_KEPT]]
+    first, last = kept[0], requests[-1]
     name = window.name[:TEXT_MAX]
     addresses = {address for request in requests for address in (request.source_ip, request.client_ip) if address}
     resource = f"{first.resource}/{first.subresource}" if first.subresource else first.resource
@@ -103,7 +104,7 @@ def _document(score: Score, requests: list[Request], cluster: str, made: tuple[s
             first_seen=first.time,
             last_seen=last.time,
             identity=IdentityPart(kind=window.kind, namespace=window.namespace or None),
-            evidence=tuple(to_evidence(request) for request in requests[:EVIDENCE_KEPT]),
+            evidence=tuple(map(to_evidence, kept)),
             degraded=False,
             score=round(score.value, 6),
             threshold=round(score.threshold, 6),

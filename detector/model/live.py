@@ -7,7 +7,7 @@ What looked strange does not teach: a second run of an intrusion must be as stra
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from math import log1p
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from detector.request import from_activity
 from detector.score import NOVEL_KEPT, WINDOW_SECONDS, BehaviourState, Reason, Score, Window
 
 LATENESS_SECONDS: Final = 600
+_LONG_RUNNING: Final = frozenset({"exec", "attach", "portforward", "proxy", "log"})
 _STARTED_KEPT: Final = 50_000  # long-running requests whose end may still come
 _TIME_LENGTH: Final = len("2026-11-23T09:15:02.104900Z")
 _HOURS_KEPT: Final = 1000
@@ -29,49 +30,51 @@ _REASONS_KEPT: Final = 5
 _BURST_DEVIATIONS: Final = 3.0
 
 
+class _Open(NamedTuple):
+    """A window, and what was seen in it before, with the tokens where they are new: most requests only repeat one."""
+
+    window: Window
+    known: dict[tuple[object, ...], Tokens | None]
+
+
 class Windows:
     """Sorts activities into windows of one identity and hour."""
 
     def __init__(self, state: BehaviourState) -> None:
         self.state = state
         self._hours: dict[str, float] = {}
-        self._known: dict[tuple[float, str], dict[tuple[object, ...], Tokens | None]] = {}
-        """Per window what was seen before, with the tokens where they are new: most requests only repeat another."""
+        self._open: dict[float, dict[str, _Open]] = {}
         self.late = 0
         """Activities that came after their window was closed."""
 
-    def add(self, activity: Activity) -> tuple[Window, Tokens] | None:
-        """Count an activity; its window and its tokens, if one of them is new to its identity."""
+    def add(self, activity: Activity) -> tuple[Window, Tokens, bool] | None:
+        """Count an activity; its window and tokens if one is new to the identity, and whether it is fresh there."""
         event = activity.event
         ref = event.object_ref
-        if (event.stage == "ResponseStarted" or ref is None or ref.subresource or event.verb == "watch") and (
-            self._is_repeated_stage(activity)
-        ):
+        long_running = event.verb == "watch" or (ref is not None and ref.subresource in _LONG_RUNNING)
+        if (long_running or event.stage == "ResponseStarted") and self._is_repeated_stage(activity):
             return None
         start = self._start(activity)
-        if start < self.state.closed_before_seconds:
-            self.late += 1
-            return None
-        window = self._window(activity, start)
+        identity = activity.identity
+        opened = self._open.get(start, _NO_WINDOWS).get(identity.name)
+        if opened is None:
+            if start < self.state.closed_before_seconds:
+                self.late += 1
+                return None
+            opened = self._begin(activity, start)
+        window, known = opened
         status = event.response_status
         code = None if status is None else status.code
         window.count(code, write=event.verb in WRITE_VERBS)
-        known = self._known.setdefault((start, window.name), {})
-        key = (
-            event.verb,
-            event.request_uri if ref is None else (ref.resource, ref.subresource, ref.namespace, ref.name),
-            event.user_agent,
-            activity.addresses.source_ip,
-            code,
-            activity.identity.effective_name,
-        )
+        what = (event.request_uri,) if ref is None else (ref.resource, ref.subresource, ref.namespace, ref.name)
+        key = (event.verb, what, event.user_agent, activity.addresses.source_ip, code, identity.effective_name)
         found = known.get(key, _UNSEEN)
-        if found is _UNSEEN:
-            found = tokens(activity)
-            window.take(found)
-            view = self.view(window)
-            found = known[key] = found if _is_novel(found, view) else None
-        return None if found is None else (window, found)
+        if found is not _UNSEEN:
+            return None if found is None else (window, found, False)
+        found = tokens(activity)
+        fresh = window.take(found)
+        known[key] = found if _is_novel(found, self.view(window)) else None
+        return None if known[key] is None else (window, found, fresh)
 
     def view(self, window: Window) -> View:
         """What is known of a window's identity."""
@@ -85,9 +88,8 @@ class Windows:
                 break
             windows = self.state.windows.pop(start)
             over += [windows[name] for name in sorted(windows)]
+            self._open.pop(start, None)
             self.state.closed_before_seconds = start + WINDOW_SECONDS
-        for window in over:
-            self._known.pop((window.start_seconds, window.name), None)
         return over
 
     def _start(self, activity: Activity) -> float:
@@ -102,7 +104,8 @@ class Windows:
             self._hours[hour] = start
         return start
 
-    def _window(self, activity: Activity, start: float) -> Window:
+    def _begin(self, activity: Activity, start: float) -> _Open:
+        """Open a window, or take up again one that a restart left open."""
         identity = activity.identity
         windows = self.state.windows.setdefault(start, {})
         window = windows.get(identity.name)
@@ -111,7 +114,8 @@ class Windows:
             window = windows[identity.name] = Window(
                 identity.name, identity.kind, identity.namespace, group, start, from_activity(activity)
             )
-        return window
+        opened = self._open.setdefault(start, {})[identity.name] = _Open(window, {})
+        return opened
 
     def _is_repeated_stage(self, activity: Activity) -> bool:
         started = self.state.started
@@ -124,6 +128,7 @@ class Windows:
 
 
 _ABSENT: Final = object()
+_NO_WINDOWS: Final[dict[str, _Open]] = {}
 _UNSEEN: Final = Tokens("", "", "", "", "", "", "", "")
 
 
@@ -164,9 +169,11 @@ class Behaviour:
             added = self._windows.add(activity)
             if added is None:
                 continue
-            window, found = added
+            window, found, fresh = added
             if len(window.novel) < NOVEL_KEPT:
                 window.novel.append((from_activity(activity), found))
+            if not fresh and not window.alerted:
+                continue
             score = self._score([window], [self._windows.view(window)], complete=False)
             if score:
                 scores[window.start_seconds, window.name] = score[0]
@@ -253,7 +260,7 @@ class Behaviour:
 
 
 def _is_novel(found: Tokens, view: View) -> bool:
-    return any(view.is_new(dimension, token) for dimension, token in zip(DIMENSIONS, found, strict=True))
+    return view.has_news(zip(DIMENSIONS, found, strict=True))
 
 
 def _may_be_strange(window: Window, view: View) -> bool:

@@ -165,16 +165,12 @@ class _YamlError(Exception):
 def _documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
     """Parse YAML with bounds: no aliases (they make bombs), no tags, no duplicate keys, no deep nesting."""
     try:
-        for event in yaml.parse(content, Loader=_Loader):
-            if isinstance(event, yaml.AliasEvent):
-                raise _YamlError(_line(event), "YAML aliases are not allowed in rules")
-            if getattr(event, "tag", None):
-                raise _YamlError(_line(event), "YAML tags are not allowed in rules")
+        _check_events(content)
         for node in yaml.compose_all(content, Loader=_Loader):
             if node is None:
                 continue
             of_key: dict[str, int] = {}
-            _check_node(node, of_key)
+            _check_keys(node, of_key)
             constructor = yaml.SafeLoader("")
             document = constructor.construct_document(node)
             if not isinstance(document, dict):
@@ -186,19 +182,29 @@ def _documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
         raise _YamlError(mark.line + 1 if mark else 1, f"not valid YAML: {reason}") from error
 
 
+def _check_events(content: bytes) -> None:
+    """Look at the parser's events one by one, so that a file of brackets is refused before it costs time."""
+    depth = count = 0
+    for event in yaml.parse(content, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        count += isinstance(event, yaml.NodeEvent)
+        if count > _NODES_MAX or depth > _DEPTH_MAX:
+            raise _YamlError(_line(event), f"larger than {_NODES_MAX:,} nodes or deeper than {_DEPTH_MAX} levels")
+        if isinstance(event, yaml.AliasEvent):
+            raise _YamlError(_line(event), "YAML aliases are not allowed in rules")
+        if getattr(event, "tag", None):
+            raise _YamlError(_line(event), "YAML tags are not allowed in rules")
+
+
 def _line(part: yaml.Node | yaml.Event) -> int:
     return part.start_mark.line + 1 if part.start_mark else 1
 
 
-def _check_node(root: yaml.Node, of_key: dict[str, int]) -> None:
-    stack = [(root, 0)]
-    count = 0
+def _check_keys(root: yaml.Node, of_key: dict[str, int]) -> None:
+    """Refuse keys that are no text or stand twice, and note where each stands first."""
+    stack = [root]
     while stack:
-        node, depth = stack.pop()
-        count += 1
-        line = _line(node)
-        if count > _NODES_MAX or depth > _DEPTH_MAX:
-            raise _YamlError(line, f"larger than {_NODES_MAX:,} nodes or deeper than {_DEPTH_MAX} levels")
+        node = stack.pop()
         if isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
             for key, _ in node.value:
@@ -209,9 +215,9 @@ def _check_node(root: yaml.Node, of_key: dict[str, int]) -> None:
                     raise _YamlError(_line(key), f"the key {name!r} stands here twice")
                 keys.add(name)
                 of_key.setdefault(name, _line(key))
-            stack += [(value, depth + 1) for _, value in reversed(node.value)]
+            stack += [value for _, value in reversed(node.value)]
         elif isinstance(node, yaml.SequenceNode):
-            stack += [(child, depth + 1) for child in reversed(node.value)]
+            stack += reversed(node.value)
 
 
 def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, ruleset: str) -> CompiledRule:

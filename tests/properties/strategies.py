@@ -156,6 +156,21 @@ events: SearchStrategy[Event] = _maps(
     },
 )
 
+
+@st.composite
+def families(draw: st.DrawFn, max_size: int = 5) -> list[Event]:
+    """Events that differ from one another in a few fields: whoever remembers too little of one takes it for another."""
+    first = draw(events)
+    family = [first]
+    for _ in range(draw(st.integers(0, max_size - 1))):
+        other = draw(events)
+        changed = draw(st.sets(st.sampled_from(sorted({*first, *other})), max_size=2))
+        kept = {key: value for key, value in first.items() if key not in changed}
+        family.append({**kept, **{key: other[key] for key in changed if key in other}})
+    ref, other_ref = first.get("objectRef", {}), family[-1].get("objectRef", {})
+    return [*family, {**first, "objectRef": {**ref, "subresource": other_ref.get("subresource", "exec")}}]
+
+
 _BODY_VALUES: Final[list[Any]] = [True, False, 0, 1, -1.5, "", "1", "true", "a", r"a\*b", "a*b", "shop", "run -a /b"]
 _VOCABULARY: Final[dict[str, list[Any]]] = {
     "verb": ["get", "list", "create", "update", "patch", "delete"],
@@ -202,6 +217,20 @@ _VOCABULARY: Final[dict[str, list[Any]]] = {
     "detector.containers.securityContext.privileged": [True, False],
 }
 _FIELDS: Final = sorted(_VOCABULARY)
+INDEXED: Final = [
+    "verb",
+    "stage",
+    "objectRef.resource",
+    "objectRef.subresource",
+    "objectRef.apiGroup",
+    "responseStatus.code",
+    "annotations.authorization.k8s.io/decision",
+    "detector.identity.kind",
+    "impersonatedUser.username",
+    "user.username",
+    "user.groups",
+]
+"""What the engine's index knows of an event."""
 _EXPRESSIONS: Final = ["a", "^s", "p$", "^(get|list)$", "[0-9]+", "s.c", "^second", "t.s", "NGINX", ".", ""]
 
 
@@ -241,8 +270,8 @@ def _several(values: SearchStrategy[Any]) -> SearchStrategy[Any]:
 
 
 @st.composite
-def _field_tests(draw: st.DrawFn) -> tuple[str, Any]:  # noqa: PLR0911 one return a kind of test
-    field = draw(st.sampled_from(_FIELDS))
+def _field_tests(draw: st.DrawFn, fields: list[str]) -> tuple[str, Any]:  # noqa: PLR0911 one return a kind of test
+    field = draw(st.sampled_from(fields))
     kind = draw(
         st.sampled_from(["plain"] * 6 + ["part"] * 3 + ["null", "exists", "number", "re", "cidr", "ref", "code"])
     )
@@ -279,7 +308,6 @@ def _field_tests(draw: st.DrawFn) -> tuple[str, Any]:  # noqa: PLR0911 one retur
     return f"{field}{neq}", draw(_several(_values(field)))
 
 
-_selections = st.lists(_field_tests(), min_size=1, max_size=2).map(dict)
 _NAMES: Final = ["sel_a", "sel_b", "filter_a", "_apart"]
 
 
@@ -304,8 +332,10 @@ def _conditions(draw: st.DrawFn, names: list[str], depth: int = 0) -> str:
 @st.composite
 def rules(draw: st.DrawFn, number: int = 1) -> Document:
     """A rule with a few detections, each of which its condition may or may not use."""
+    fields = draw(st.sampled_from([_FIELDS, _FIELDS, INDEXED]))
+    selections = st.lists(_field_tests(fields), min_size=1, max_size=2).map(dict)
     names = draw(st.lists(st.sampled_from(_NAMES), min_size=1, max_size=3, unique=True))
-    part = st.one_of(_selections, _selections, st.lists(_selections, min_size=1, max_size=3))
+    part = st.one_of(selections, selections, st.lists(selections, min_size=1, max_size=3))
     detection: dict[str, Any] = {name: draw(part) for name in names}
     return document({**detection, "condition": draw(_conditions(names))}, id=rule_id(number))
 

@@ -104,6 +104,10 @@ def test_no_event_or_no_rule_gives_no_match() -> None:
         (event(objectRef={"resource": "pods"}), event(objectRef={"subresource": "pods"})),
         (event(), event(impersonatedUser={})),
         (event(user={"groups": ["", "a"]}), event(user={"groups": ["a"]})),
+        (event(user={"groups": [""]}), event(user={"groups": []})),
+        (event(responseStatus=None), event(responseStatus={"code": 0})),
+        (event(objectRef={"resource": "pods"}), event(objectRef={"resource": "pods", "subresource": "pods"})),
+        (event(objectRef={"resource": "pods"}), event(verb="list", objectRef={"resource": "pods"})),
     ],
 )
 def test_what_is_remembered_of_one_event_is_not_taken_for_another(earlier: Event, later: Event) -> None:
@@ -112,6 +116,8 @@ def test_what_is_remembered_of_one_event_is_not_taken_for_another(earlier: Event
         {"user.username": "a"},
         {"user.groups": "a"},
         {"user.username": None},
+        {"user.groups": None},
+        {"verb": "list"},
         {"responseStatus.code": None},
         {"responseStatus.code": 0},
         {"objectRef.resource": "pods"},
