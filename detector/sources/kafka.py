@@ -49,7 +49,7 @@ _OFFSET_ERRORS: Final = (
 )
 _PASSING_ERRORS: Final = (
     kafka_errors.RetriableError,
-    kafka_errors.UnknownBrokerIdError,  # a broker has left the cluster, and the metadata still name it
+    kafka_errors.UnknownBrokerIdError,  # a partition's new leader, which the metadata do not name yet
     kafka_errors.CommitFailedError,  # the group has thrown this process out; the next poll joins it again
     kafka_errors.RebalanceInProgressError,
 )
@@ -86,7 +86,7 @@ class KafkaSource:
         self._positions = dict(resume)
         self._committed: dict[str, int] = {}
         self._lagging: dict[str, int] = {}
-        self._troubles: dict[str, str | None] = {}
+        self._troubles: dict[str, type[Exception] | None] = {}
         self._holding = False
         self._stopped = False
         self._join()
@@ -157,9 +157,9 @@ class KafkaSource:
 
     def _poll(self, seconds: float) -> _Polled:
         polled: _Polled = self._ask("poll", lambda: self._member.poll(seconds), otherwise={})
-        if self._troubles.get("poll"):  # the client may have counted records as read that it did not hand over
-            self._start_over()
-        self._tell("brokers", None if polled or self._member.is_connected() else "unreachable")
+        if self._troubles.get("poll") is kafka_errors.UnknownBrokerIdError:
+            self._start_over()  # the client raises this when it has already counted records as handed over
+        self._tell("brokers", None if polled or self._member.is_connected() else ConnectionError)
         return polled
 
     def _batches(self, polled: _Polled) -> Iterator[Batch]:
@@ -232,7 +232,7 @@ class KafkaSource:
                 self._restart(error)
                 answer = otherwise
         except _PASSING_ERRORS as error:
-            self._tell(what, type(error).__name__)
+            self._tell(what, type(error))
             time.sleep(_RETRY_SECONDS)
             return otherwise
         except kafka_errors.KafkaError as error:
@@ -259,12 +259,12 @@ class KafkaSource:
             tell = log.info if before in (None, offset) else log.warning
             tell("reading starts", stream=_stream(partition), at=offset, before=before, reason=type(error).__name__)
 
-    def _tell(self, what: str, trouble: str | None) -> None:
+    def _tell(self, what: str, trouble: type[Exception] | None) -> None:
         """Log a trouble when it begins and when it is over, not each time."""
-        if self._troubles.get(what) != trouble:
+        if self._troubles.get(what) is not trouble:
             self._troubles[what] = trouble
             if trouble:
-                log.warning("kafka trouble, going on", what=what, trouble=trouble)
+                log.warning("kafka trouble, going on", what=what, trouble=trouble.__name__)
             else:
                 log.info("kafka trouble is over", what=what)
 
@@ -325,9 +325,9 @@ class _Member(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # it has n
     def is_joining(self) -> bool:
         """Whether to poll again at once: kafka-python 3.0.12 drops a join that ends between two polls, and repeats it.
 
-        Two members that each miss the other's can go on so for ever.
+        Members that are slow to poll can keep each other from reading so for ever.
         """
-        return bool(self.consumer.group_metadata().state == MemberState.REBALANCING)
+        return self.is_connected() and self.consumer.group_metadata().state == MemberState.REBALANCING
 
     def is_connected(self) -> bool:
         """Whether any broker is connected, be it as the group's coordinator only."""

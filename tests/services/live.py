@@ -42,8 +42,11 @@ def produce(bootstrap: str, topic: str, values: Iterable[bytes]) -> None:
         producer.close()
 
 
-def write_settings(directory: Path, bootstrap: str, topic: str, url: str, index: str) -> Path:
+def write_settings(
+    directory: Path, bootstrap: str, topic: str, url: str, index: str, *, model: Path | None = None
+) -> Path:
     """Write the settings of one detector, which keeps its name in the group over restarts."""
+    behaviour = f'[model]\npath = "{model}"\n' if model else ""
     path = directory / "detector.toml"
     path.write_text(
         f"""
@@ -64,7 +67,7 @@ index = "{index}"
 directory = "{directory / "state"}"
 [dead_letters]
 path = "{directory / "dead-letters.ndjson"}"
-""",
+{behaviour}""",
         encoding="utf-8",
     )
     return path
@@ -109,9 +112,9 @@ def stored(url: str, index: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def replayed(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
+def replayed(paths: Sequence[Path], model: Path | None = None) -> dict[str, dict[str, Any]]:
     """What `detector replay` makes of the same input, by id."""
-    done = command("replay", "--trusted-proxy", "127.0.0.1/32", "-q", *paths)
+    done = command("replay", "--trusted-proxy", "127.0.0.1/32", "--model", str(model or "none"), "-q", *paths)
     assert done.returncode == 0, done.stderr
     documents = [json.loads(line) for line in done.stdout.splitlines()]
     return {document["event"]["id"]: comparable(document) for document in documents}

@@ -13,6 +13,7 @@ from tests.services.proxy import Proxy
 from tests.services.services import ROOT, Services
 
 SAMPLE = ROOT / "sample_logs" / "test.jsonl.zst"
+MODEL = ROOT / "models" / "sample" / "1"
 
 pytestmark = pytest.mark.services
 
@@ -30,10 +31,12 @@ def index() -> str:
     return f"logs-detector.alerts-{uuid4().hex[:12]}"
 
 
-def _setup(services: Services, tmp_path: Path, index: str, partitions: int) -> tuple[str, Path]:
+def _setup(
+    services: Services, tmp_path: Path, index: str, partitions: int, model: Path | None = None
+) -> tuple[str, Path]:
     topic = live.create_topic(services.kafka_bootstrap, partitions)
     url = services.elasticsearch_url
-    settings = live.write_settings(tmp_path, services.kafka_bootstrap, topic, url, index)
+    settings = live.write_settings(tmp_path, services.kafka_bootstrap, topic, url, index, model=model)
     done = live.command("es", "setup", "--config", settings)
     assert done.returncode == 0, done.stderr
     return topic, settings
@@ -71,6 +74,35 @@ def test_ten_kills_at_random_moments_lose_no_alert_and_store_none_twice(
             live.kill(process)
     with live.running(settings):
         live.wait_until(lambda: live.stored(services.elasticsearch_url, index) == expected, "equal documents")
+
+
+def test_behaviour_survives_kills_too(
+    services: Services, tmp_path: Path, index: str, sample_lines: list[bytes]
+) -> None:
+    """Baselines, open windows and positions are saved as one: scores and reasons equal those of a replay."""
+    expected = live.replayed([SAMPLE], MODEL)
+    assert any(document["rule"]["ruleset"] == "behaviour" for document in expected.values())
+    topic, settings = _setup(services, tmp_path, index, partitions=1, model=MODEL)
+    moments = random.Random()  # noqa: S311 not for secrets
+    share = len(sample_lines) // 3 + 1
+    for start in range(0, len(sample_lines), share):
+        live.produce(services.kafka_bootstrap, topic, sample_lines[start : start + share])
+        with live.running(settings) as process:
+            time.sleep(moments.uniform(2.5, 5.0))  # the moment itself is what is tested
+            live.kill(process)
+    with live.running(settings):
+        live.wait_until(lambda: live.stored(services.elasticsearch_url, index) == expected, "equal documents")
+
+
+def test_a_model_that_cannot_be_used_leaves_the_rules_at_work(
+    services: Services, tmp_path: Path, index: str, sample_lines: list[bytes]
+) -> None:
+    """One line says so; alerts of rules come all the same."""
+    topic, settings = _setup(services, tmp_path, index, partitions=1, model=tmp_path / "nothing")
+    live.produce(services.kafka_bootstrap, topic, [line for line in sample_lines if b"/exec?" in line])
+    with live.running(settings):
+        live.wait_until(lambda: len(live.stored(services.elasticsearch_url, index)) >= 1, "an alert")
+    assert b"rules go on alone" in (tmp_path / "run.log").read_bytes()
 
 
 def test_a_broken_record_goes_to_the_dead_letters_and_the_others_are_evaluated(
