@@ -82,7 +82,10 @@ class Pipeline:
     summary: Summary = field(default_factory=Summary)
     _checkpointed: float = field(default_factory=monotonic)
     _refreshed: float = field(default_factory=monotonic)
+    _checkpoint_cost_seconds: float = 0.0
     _deciding: bool = False
+    _undurable: bool = False
+    """Something was decided, or an alert refreshed, since the last checkpoint."""
     _stopping: bool = False
 
     def run(self) -> None:
@@ -103,7 +106,9 @@ class Pipeline:
             idle = not batch.values
             if idle or monotonic() - self._refreshed >= self.refresh_seconds:
                 self._refresh()
-            if idle or monotonic() - self._checkpointed >= self.checkpoint_seconds:
+            # Saving may take at most a twentieth of the time, however large the state has grown.
+            wait_seconds = max(self.checkpoint_seconds, 20 * self._checkpoint_cost_seconds)
+            if idle or monotonic() - self._checkpointed >= wait_seconds:
                 self.checkpoint()
         self._refresh()
         self.checkpoint()
@@ -119,6 +124,7 @@ class Pipeline:
         decoded.dead_letters += batch.refused
         self._deliver(alerts, decoded.dead_letters)
         self.snapshot.positions.update(batch.end)
+        self._undurable = self._undurable or bool(batch.values or batch.end)
         self._count(batch, decoded, events, len(matches), alerts)
 
     def _advance(self, batch: Batch, events: Sequence[AuditEvent]) -> list[Alert]:
@@ -145,7 +151,9 @@ class Pipeline:
     def _refresh(self) -> None:
         """Bring the counts of open alerts up to date where they are stored."""
         if self.refresh_seconds < inf:
-            self._deliver(self.folder.refresh(), [])
+            alerts = self.folder.refresh()
+            self._deliver(alerts, [])
+            self._undurable = self._undurable or bool(alerts)
             self._refreshed = monotonic()
 
     def checkpoint(self) -> None:
@@ -154,11 +162,14 @@ class Pipeline:
         Between a batch's evaluation and its delivery there is nothing new to commit: the state is already ahead of the
         positions then, and must not be saved.
         """
-        if self._deciding:
+        if self._deciding or not self._undurable:
             return
+        start = monotonic()
         self.save(self.snapshot)
         self.source.commit(self.snapshot.positions)
+        self._undurable = False
         self._checkpointed = monotonic()
+        self._checkpoint_cost_seconds = self._checkpointed - start
 
     def _deliver(self, alerts: Sequence[Alert], letters: Sequence[DeadLetter]) -> None:
         """Write until it is done, holding the source for as long as a sink cannot take it."""

@@ -47,7 +47,7 @@ def test_every_verdict_is_common_among_the_drawn_rules() -> None:
     assert shares[None] > 0.01
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     documents=rule_sets(max_size=4),
     batch=families(),
