@@ -34,6 +34,7 @@ services-down: setup
 	$(BIN)/python -m tests.services.services down
 
 bench: setup
+	$(BIN)/python -m tests.bench.methods
 	$(BIN)/python -m tests.bench
 
 # What is derived from the code and kept beside it; a test fails when it is stale.

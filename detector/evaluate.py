@@ -18,7 +18,7 @@ from detector.errors import UsageError
 from detector.fold import Folder
 from detector.identity import IdentityKind
 from detector.match import SEVERITY, WRITE_VERBS, Level
-from detector.model.forest import threshold_for
+from detector.model.forest import Vectors, threshold_for
 from detector.model.live import Behaviour
 from detector.model.separation import separation
 from detector.model.store import Model
@@ -207,5 +207,6 @@ class Evaluation:
         names = [request.name for request in detector.evidence]
         return controller and all(any(name.startswith(made) for made in self._made) for name in names)
 
-    def _observe(self, window: Window, score: float) -> None:
+    def _observe(self, window: Window, vector: Vectors, score: float) -> None:
+        del vector
         self._windows.append((window.start_seconds, window.name, score))

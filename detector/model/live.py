@@ -145,7 +145,7 @@ class Behaviour:
         state: baselines and open windows.
         threshold: score from which a window is an alert.
         live: somebody waits, so a strange window is given at once; otherwise only when it is complete.
-        observe: takes every window with its score as it closes, to measure how well they are told apart.
+        observe: takes every window with its vector and score as it closes, to measure how well they are told apart.
     """
 
     def __init__(
@@ -155,11 +155,11 @@ class Behaviour:
         threshold: float,
         *,
         live: bool = True,
-        observe: Callable[[Window, float], None] | None = None,
+        observe: Callable[[Window, Vectors, float], None] | None = None,
     ) -> None:
         self.state = state
         self._forest, self._features, self._threshold = forest, load(), threshold
-        self._live, self._observe = live, observe
+        self._live, self.observe = live, observe
         self._windows = Windows(state)
 
     def update(self, activities: Sequence[Activity]) -> list[Score]:
@@ -203,7 +203,7 @@ class Behaviour:
         pairs = [
             (window, view)
             for window, view in zip(windows, views, strict=True)
-            if self._observe or _may_be_strange(window, view)
+            if self.observe or _may_be_strange(window, view)
         ]
         scores = self._score([window for window, _ in pairs], [view for _, view in pairs], complete=True)
         for window in windows:
@@ -228,8 +228,8 @@ class Behaviour:
                     scores.append(
                         self._explained(window, views[index], vectors[index], float(value), complete=complete)
                     )
-            if complete and self._observe:
-                self._observe(window, float(value))
+            if complete and self.observe:
+                self.observe(window, vectors[index], float(value))
         return scores
 
     def _explained(self, window: Window, view: View, vector: Vectors, value: float, *, complete: bool) -> Score:
