@@ -45,17 +45,25 @@ def find_files(paths: Sequence[str]) -> list[str]:
     """Resolve files, folders (all that lies below, hidden files left out) and globs to files, in order, once each.
 
     Raises:
-        UsageError: a path that does not exist or matches nothing; all of them are named at once.
+        UsageError: paths that do not exist, match nothing, or are named and cannot be read; all are told at once. A
+            file that was only found in a folder is told when it is its turn.
     """
     found: dict[str, None] = {}
     missing: list[str] = []
+    closed: list[str] = []
     for path in paths:
         matches = [path] if path == STDIN else _find(path)
         if not matches:
             missing.append(path)
+        elif path != STDIN and Path(path).is_file() and not os.access(path, os.R_OK):
+            closed.append(path)
         found.update(dict.fromkeys(matches))
-    if missing:
-        raise UsageError(f"no such file, folder or match: {', '.join(missing)}; check the path and its permissions")
+    problems = (
+        [f"no such file, folder or match: {', '.join(missing)}; check the path and its permissions"] if missing else []
+    )
+    problems += [f"{path} cannot be read: check its permissions" for path in closed]
+    if problems:
+        raise UsageError("\n".join(problems))
     return list(found)
 
 

@@ -15,12 +15,14 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
     "COLUMNS": "120"
 }
 PATIENCE_SECONDS = 60.0
+# Root may read and write anything; without these capabilities it is bound by a file's mode as everybody is.
+UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 
 def detector(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end; whatever happens, nobody gets to see a stack trace."""
     done = subprocess.run(
-        [DETECTOR, *arguments],
+        [*UNPRIVILEGED, DETECTOR, *arguments],
         cwd=cwd,
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import signal
 import subprocess
 import threading
@@ -432,10 +431,30 @@ def test_a_full_disk_is_told_in_a_line(folder: Path, options: list[str]) -> None
     assert "cannot be written" in told
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_report_that_may_not_be_written_is_told_before_anything_is_read(folder: Path) -> None:
     """Exit code 2."""
     folder.chmod(0o500)
     done = detector("replay", "audit.log", "--report", "report.html", cwd=folder)
     assert done.returncode == 2
     assert "--report report.html cannot be written" in done.stderr
+
+
+def test_a_file_that_may_not_be_read_is_told_at_once_if_it_was_named(folder: Path) -> None:
+    """Exit code 2, and nothing was read."""
+    (folder / "audit.log").chmod(0)
+    done = detector("replay", "audit.log", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "audit.log cannot be read: check its permissions" in done.stderr
+
+
+def test_a_file_that_may_not_be_read_costs_only_itself_if_it_was_found(folder: Path) -> None:
+    """The others of its folder are read, and the summary names the reason."""
+    logs = folder / "logs"
+    logs.mkdir()
+    for name in ("a.log", "b.log"):
+        (logs / name).write_bytes((folder / "audit.log").read_bytes())
+    (logs / "a.log").chmod(0)
+    done = detector("replay", "logs", cwd=folder)
+    assert done.returncode == 0
+    assert done.stdout
+    assert "1 unreadable_file" in done.stderr

@@ -241,17 +241,6 @@ def test_everything_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     assert all(path in str(caught.value) for path in missing)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told_and_the_others_are_read(tmp_path: Path) -> None:
-    """Its dead letter names it."""
-    for name in ("a", "b"):
-        (tmp_path / name).write_bytes(TEXT)
-    (tmp_path / "a").chmod(0)
-    read = batches(tmp_path / "a", tmp_path / "b")
-    assert values(read) == LINES
-    assert reasons(read) == [("unreadable_file", 0)]
-
-
 def test_a_file_that_has_gone_meanwhile_is_told_and_the_others_are_read(tmp_path: Path) -> None:
     """A rotation may come between finding and reading."""
     (tmp_path / "b").write_bytes(TEXT)
