@@ -18,26 +18,19 @@ from detector.alert import (
     ATTACK_FRAMEWORK,
     AUDIT_IDS_KEPT,
     EVIDENCE_KEPT,
-    AddressPart,
     Alert,
-    ClusterPart,
     DetectorPart,
     Document,
-    EffectiveUser,
     EventPart,
     IdentityPart,
     Named,
-    OrchestratorPart,
-    RelatedPart,
-    ResourcePart,
     RulePart,
     ThreatPart,
-    UserAgentPart,
-    UserPart,
 )
 from detector.attack import TACTICS, TECHNIQUES
 from detector.identity import IdentityKind
 from detector.match import SEVERITY, Level, Match, Rule
+from detector.portrait import portray, resource_of
 from detector.printable import printable
 from detector.request import TEXT_MAX, Request, from_activity, masked, shown, to_evidence
 
@@ -247,8 +240,7 @@ class Folder:
 def _document(fold: Fold, cluster: str, created: datetime) -> Document:
     requests = [masked(request) for request in fold.requests]
     first = requests[0]
-    effective = fold.effective_name[:TEXT_MAX]
-    resource = f"{first.resource}/{first.subresource}" if first.subresource else first.resource
+    resource = resource_of(first)
     return Document(
         timestamp=fold.last_seen,
         message=_message(fold, first, resource),
@@ -272,24 +264,7 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             reference=fold.rule.reference or None,
         ),
         threat=_threat(fold.rule),
-        user=UserPart(
-            name=fold.user_name[:TEXT_MAX],
-            id=first.user_id or None,
-            roles=first.roles,
-            effective=EffectiveUser(name=effective) if effective else None,
-        ),
-        source=AddressPart(ip=first.source_ip) if first.source_ip else None,
-        client=AddressPart(ip=first.client_ip) if first.client_ip else None,
-        user_agent=UserAgentPart(original=first.user_agent) if first.user_agent else None,
-        orchestrator=OrchestratorPart(
-            cluster=ClusterPart(name=cluster) if cluster else None,
-            namespace=first.namespace or None,
-            resource=ResourcePart(type=resource or None, name=first.name or None),
-        ),
-        related=RelatedPart(
-            user=tuple(dict.fromkeys(name for name in (fold.user_name[:TEXT_MAX], effective) if name)),
-            ip=tuple(sorted(fold.addresses)),
-        ),
+        **portray(first, fold.user_name, fold.effective_name, cluster, fold.addresses),
         detector=DetectorPart(
             kind="rule",
             audit_ids=tuple(dict.fromkeys(audit_id for _, audit_id in fold.audit_ids)),

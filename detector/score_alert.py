@@ -11,27 +11,21 @@ from detector.alert import (
     ATTACK_FRAMEWORK,
     AUDIT_IDS_KEPT,
     EVIDENCE_KEPT,
-    AddressPart,
     Alert,
-    ClusterPart,
     DetectorPart,
     Document,
     EventPart,
     IdentityPart,
     Named,
-    OrchestratorPart,
     ReasonPart,
-    RelatedPart,
-    ResourcePart,
     RulePart,
     ThreatPart,
-    UserAgentPart,
-    UserPart,
 )
 from detector.attack import TACTICS, TECHNIQUES
 from detector.match import SEVERITY, Level
+from detector.portrait import portray
 from detector.printable import printable
-from detector.request import TEXT_MAX, Request, masked, to_evidence
+from detector.request import Request, masked, to_evidence
 from detector.score import Score
 
 RULE_ID: Final = "6f0f3a0e-5c0b-4d2c-9f6a-2b1f6a7c9d10"
@@ -63,9 +57,7 @@ def _document(score: Score, requests: list[Request], cluster: str, made: tuple[s
     window = score.window
     kept = [masked(request) for request in requests[:EVIDENCE_KEPT]]
     first, last = kept[0], requests[-1]
-    name = window.name[:TEXT_MAX]
     addresses = {address for request in requests for address in (request.source_ip, request.client_ip) if address}
-    resource = f"{first.resource}/{first.subresource}" if first.subresource else first.resource
     return Document(
         timestamp=last.time,
         message=_message(score, requests),
@@ -85,16 +77,7 @@ def _document(score: Score, requests: list[Request], cluster: str, made: tuple[s
             tactic=Named(id=(TACTICS["stealth"][0],), name=(TACTICS["stealth"][1],)),
             technique=Named(id=(_TECHNIQUE,), name=(TECHNIQUES[_TECHNIQUE],)),
         ),
-        user=UserPart(name=name, id=first.user_id or None, roles=first.roles),
-        source=AddressPart(ip=first.source_ip) if first.source_ip else None,
-        client=AddressPart(ip=first.client_ip) if first.client_ip else None,
-        user_agent=UserAgentPart(original=first.user_agent) if first.user_agent else None,
-        orchestrator=OrchestratorPart(
-            cluster=ClusterPart(name=cluster) if cluster else None,
-            namespace=first.namespace or None,
-            resource=ResourcePart(type=resource or None, name=first.name or None),
-        ),
-        related=RelatedPart(user=(name,), ip=tuple(sorted(addresses))),
+        **portray(first, window.name, "", cluster, addresses),
         detector=DetectorPart(
             kind="behaviour",
             audit_ids=tuple(dict.fromkeys(request.audit_id for request in requests if request.audit_id))[
