@@ -40,6 +40,7 @@ bench: setup
 # What is derived from the code and kept beside it; a test fails when it is stale.
 generate: setup
 	$(BIN)/python -m detector.sinks.template > deploy/elasticsearch/index-template.json
+	$(BIN)/detector config init > deploy/detector.toml
 	$(BIN)/python -m tests.golden
 
 # Needs uv on the PATH.

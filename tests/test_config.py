@@ -278,3 +278,9 @@ def test_the_schema_is_json_schema_and_whole() -> None:
                 node["type"] in {"object", "array", "string", "integer", "number", "boolean", "null"} or "enum" in node
             )
         assert set(node.get("required", ())) <= set(node.get("properties", ()))
+
+
+def test_the_settings_kept_for_deployment_are_current() -> None:
+    """They are what `config init` writes; `make generate` brings them up to date."""
+    kept = Path(__file__).parents[1] / "deploy" / "detector.toml"
+    assert kept.read_text(encoding="utf-8") == example()
