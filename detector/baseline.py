@@ -163,8 +163,9 @@ class View:
         weight = self.habit.tokens.get(dimension, {}).get(token)
         mine = weight is not None
         member = self.habit.windows > 0
-        everybody = self._cluster.tokens.get(dimension, {}).get(token, 0) - mine
-        peers = self._peers.tokens.get(dimension, {}).get(token, 0) - mine
+        # The peers may be others than those that the token was counted among: a person's groups can change.
+        everybody = max(self._cluster.tokens.get(dimension, {}).get(token, 0) - mine, 0)
+        peers = max(self._peers.tokens.get(dimension, {}).get(token, 0) - mine, 0)
         cluster = (everybody + _RARE) / (self._cluster.members - member + 2)
         peer = (peers + _CLUSTER_WEIGHT * cluster) / (max(self._peers.members - member, 0) + _CLUSTER_WEIGHT)
         own = weight / self._inflation if weight is not None else 0.0
