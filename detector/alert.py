@@ -3,10 +3,13 @@
 It copies from a request only what stands here: never a body, a request URI or a token.
 """
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from detector.identity import IdentityKind
@@ -16,9 +19,16 @@ ATTACK_FRAMEWORK: Final = "MITRE ATT&CK"
 AUDIT_IDS_KEPT: Final = 1000
 EVIDENCE_KEPT: Final = 5
 ADDRESSES_KEPT: Final = 100
+COMPLETE_VERSION: Final = 1 << 52
+"""Above the version of every open alert: severities reach 99 << 40, with 2 ** 40 changes below each."""
 
 Ip: TypeAlias = Annotated[str, "ip"]
 Text: TypeAlias = Annotated[str, "text"]
+
+
+def content_id(parts: Sequence[str]) -> str:
+    """The id of what some texts name together: 40 hexadecimal digits, and no two lists of texts share one."""
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:40]
 
 
 class _Part(BaseModel):

@@ -5,7 +5,6 @@ alert, and in the end its content, depend neither on the order of arrival nor on
 partitions, workers or runs.
 """
 
-import hashlib
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from detector.alert import (
     ADDRESSES_KEPT,
     ATTACK_FRAMEWORK,
     AUDIT_IDS_KEPT,
+    COMPLETE_VERSION,
     EVIDENCE_KEPT,
     Alert,
     DetectorPart,
@@ -26,6 +26,7 @@ from detector.alert import (
     Named,
     RulePart,
     ThreatPart,
+    content_id,
 )
 from detector.attack import TACTICS, TECHNIQUES
 from detector.identity import IdentityKind
@@ -38,7 +39,6 @@ LATENESS: Final = timedelta(minutes=10)
 """How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
 _REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond them is counted without looking twice
 _IDS_KEPT: Final = 100_000  # of closed alerts, so that a straggler cannot open one again
-_COMPLETE_VERSION: Final = 1 << 52  # above every open one: 99 << 40, and 2 ** 40 changes
 _EVENT_TYPES: Final = {
     "create": "creation",
     "update": "change",
@@ -214,7 +214,7 @@ class Folder:
             *match.group,
             start.isoformat(),
         ]
-        fold_id = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:40]
+        fold_id = content_id(parts)
         fold = self.state.open.get(fold_id)
         if fold is None and fold_id not in self.state.closed:
             fold = self.state.open[fold_id] = Fold(
@@ -233,7 +233,7 @@ class Folder:
 
     def _alert(self, fold: Fold, *, complete: bool) -> Alert:
         fold.changes_written = fold.changes
-        version = _COMPLETE_VERSION + fold.event_count if complete else (fold.severity << 40) + fold.changes
+        version = COMPLETE_VERSION + fold.event_count if complete else (fold.severity << 40) + fold.changes
         return Alert(_document(fold, self.cluster, self.clock()), fold.window_start, version, complete)
 
 

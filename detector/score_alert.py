@@ -1,15 +1,13 @@
 """Score to alert: the document of a strange behaviour."""
 
-import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-import msgspec
-
 from detector.alert import (
     ATTACK_FRAMEWORK,
     AUDIT_IDS_KEPT,
+    COMPLETE_VERSION,
     EVIDENCE_KEPT,
     Alert,
     DetectorPart,
@@ -20,6 +18,7 @@ from detector.alert import (
     ReasonPart,
     RulePart,
     ThreatPart,
+    content_id,
 )
 from detector.attack import TACTICS, TECHNIQUES
 from detector.match import SEVERITY, Level
@@ -35,7 +34,6 @@ _DESCRIPTION: Final = (
     "single request need be wrong. A new duty or a change of team looks the same: ask, and look at the reasons."
 )
 _HIGH_SCORE: Final = 1.0 / (1.0 + 0.02)  # stranger than one benign window in fifty days
-_COMPLETE_VERSION: Final = 1 << 52
 _TECHNIQUE: Final = "T1078"
 
 
@@ -43,11 +41,10 @@ def from_score(score: Score, cluster: str, clock: Callable[[], datetime] = lambd
     """Make the alert of a strange window; its id depends on the identity and the window's start only."""
     window = score.window
     start = datetime.fromtimestamp(window.start_seconds, UTC)
-    parts = [cluster, RULE_ID, window.name, start.isoformat()]
-    alert_id = hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:40]
+    alert_id = content_id([cluster, RULE_ID, window.name, start.isoformat()])
     severity = SEVERITY[Level.HIGH] if score.value >= _HIGH_SCORE and not score.young else SEVERITY[Level.MEDIUM]
     requests = sorted(request for request, _ in window.novel) or [window.first]
-    version = (_COMPLETE_VERSION if score.complete else 0) + window.changes
+    version = (COMPLETE_VERSION if score.complete else 0) + window.changes
     document = _document(score, requests, cluster, (alert_id, severity, clock()))
     return Alert(document, start, version, score.complete)
 

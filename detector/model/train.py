@@ -88,5 +88,5 @@ class Training:
                 teach(self.state, window)
 
     def _vector(self, window: Window) -> list[float]:
-        view = self.state.baselines.view(window.name, window.peer_group, window.start_seconds)
+        view = self._windows.view(window)
         return [feature.value(window, view) for feature in self._features]
