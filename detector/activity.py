@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -25,6 +25,7 @@ _POD_SPEC_STEPS: Final = (
     ("spec", "jobTemplate", "spec", "template", "spec"),  # cronjobs
     ("template", "spec"),  # pod templates
 )
+_DELETES: Final = frozenset({"delete", "deletecollection"})
 _UNDATED: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -104,6 +105,24 @@ class Activity:
             )
             self._request_key = blake2b(repr(parts).encode(), digest_size=16).digest()
         return self._request_key
+
+    @property
+    def path(self) -> str:
+        """The path of the request URI, percent-decoded once; the query is not part of it."""
+        return unquote(self.event.request_uri.partition("?")[0])
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing was stored; the API server reads the parameter, and of a delete also the options in its body.
+
+        `?fieldManager=a?dryRun=All` is none.
+        """
+        query = self.event.request_uri.partition("?")[2]
+        if "dryRun=" in query and ("dryRun", "All") in parse_qsl(query):
+            return True
+        if self.event.verb not in _DELETES or not isinstance(self.request_object, dict):
+            return False
+        return self.request_object.get("dryRun") == ["All"]
 
     @property
     def command(self) -> str:

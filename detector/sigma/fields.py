@@ -7,9 +7,11 @@ Native names are those of `audit.k8s.io/v1`. A path leads through objects and in
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
 from detector.activity import MISSING, UNREADABLE, Activity
+from detector.csr import subject_values
 from detector.event import AuditEvent, ObjectRef, ResponseStatus, User
 
 DECISION: Final = "authorization.k8s.io/decision"
@@ -100,6 +102,23 @@ def _code(activity: Activity) -> Values:
     return () if status is None or status.code is None else (status.code,)
 
 
+def _scope(address: str) -> Values:
+    """`public` or `private`; nothing for what is no IP address."""
+    return ("public" if ip_address(address).is_global else "private",) if address else ()
+
+
+def _subject(activity: Activity, attribute: str) -> Values:
+    """The values of a subject's attribute in the certificate request (PKCS#10) of a CertificateSigningRequest."""
+    texts = _csr_request(activity)
+    if texts is HIDDEN or not texts or not isinstance(texts[0], str):
+        return HIDDEN if texts is HIDDEN else ()
+    return subject_values(texts[0], attribute)
+
+
+def _csr_request(activity: Activity) -> Values:
+    return _body_values(activity, activity.request_object, _plan("spec.request"), _REQUEST_HIDING)
+
+
 _SCALARS: Final[dict[str, Reader]] = {
     "kind": lambda activity: _texts(activity.event.kind),
     "level": lambda activity: _texts(activity.event.level),
@@ -118,7 +137,13 @@ _SCALARS: Final[dict[str, Reader]] = {
     "detector.identity.kind": lambda activity: (activity.identity.kind.value,),
     "detector.identity.namespace": lambda activity: _texts(activity.identity.namespace),
     "detector.source.ip": lambda activity: _texts(activity.addresses.source_ip),
+    "detector.source.scope": lambda activity: _scope(activity.addresses.source_ip),
+    "detector.client.scope": lambda activity: _scope(activity.addresses.client_ip),
     "detector.command": lambda activity: _texts(activity.command),
+    "detector.path": lambda activity: _texts(activity.path),
+    "detector.dry_run": lambda activity: ("true" if activity.dry_run else "false",),
+    "detector.csr.common_name": lambda activity: _subject(activity, "commonName"),
+    "detector.csr.organization": lambda activity: _subject(activity, "organizationName"),
 }
 
 

@@ -40,6 +40,8 @@ class Extension(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    covers: tuple[str, ...] = ()
+    """Ids of the detection ideas in `sigma/ideas.yml` that the rule covers."""
     group_by: tuple[str, ...] = ()
     fold_seconds: int = Field(default=3600, ge=60, le=7 * 86_400)
     message: str = ""
@@ -61,6 +63,7 @@ class CompiledRule:
     metadata: Rule
     node: Node
     group_fields: tuple[EventField, ...]
+    covers: tuple[str, ...]
     cases: tuple[Case, ...]
     path: Path
     lines: "Lines"
@@ -243,7 +246,7 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
         message=extension.message,
     )
     groups = tuple(_group_field(name) for name in extension.group_by)
-    return CompiledRule(metadata, compile_condition(condition), groups, extension.tests, path, lines)
+    return CompiledRule(metadata, compile_condition(condition), groups, extension.covers, extension.tests, path, lines)
 
 
 def _group_field(name: str) -> EventField:

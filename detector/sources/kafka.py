@@ -25,7 +25,7 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.future import Future as KafkaFuture
 from kafka.net.compat import KafkaNetClient
-from kafka.structs import MemberState, OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata
 
 from detector.errors import SourceUnavailable
 from detector.record import Batch, Position, Positions
@@ -98,10 +98,8 @@ class KafkaSource:
         behind until they have. `end` also holds streams that moved without a record, past the marks of a transaction.
         """
         while not self._stopped:
-            polled = self._poll(_POLL_SECONDS)
-            if polled or not self._member.is_joining():
-                yield from self._batches(polled)
-                self._watch_for_stalls()
+            yield from self._batches(self._poll(_POLL_SECONDS))
+            self._watch_for_stalls()
 
     def commit(self, positions: Positions) -> None:
         """Commit what is new, of the partitions that this process still has; a failure that passes is only logged.
@@ -321,13 +319,6 @@ class _Member(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # it has n
     def owned(self) -> set[_Partition]:
         """The partitions to commit for: the client's assignment already lacks those that are leaving."""
         return set(self.consumer.assignment()) | self.leaving
-
-    def is_joining(self) -> bool:
-        """Whether to poll again at once: kafka-python 3.0.12 drops a join that ends between two polls, and repeats it.
-
-        Members that are slow to poll can keep each other from reading so for ever.
-        """
-        return self.is_connected() and self.consumer.group_metadata().state == MemberState.REBALANCING
 
     def is_connected(self) -> bool:
         """Whether any broker is connected, be it as the group's coordinator only."""

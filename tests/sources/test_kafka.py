@@ -39,7 +39,6 @@ class Reader:
         self.end: dict[str, int] = {}
         self.behind: frozenset[str] = frozenset()
         self.checkpoints = 0
-        self.work_seconds = 0.0
 
     def step(self) -> Batch:
         """Take the next batch."""
@@ -61,7 +60,6 @@ class Reader:
     def _read(self) -> None:
         for batch in self.batches:
             self._keep(batch)
-            time.sleep(self.work_seconds)
 
     def finished(self) -> None:
         """Wait for the thread's end; raises what ended it."""
@@ -504,18 +502,6 @@ class TestGroup:
                 assert first.checkpoints == 1
                 assert list(second.end.values()) == [10]
                 assert second.values == []
-
-    def test_members_that_work_between_polls_still_come_together(self, make_topic: Callable[..., Topic]) -> None:
-        """The client forgets a join that ends while it is not polled, and would start another, for ever."""
-        topic = make_topic(partitions=2)
-        members = [topic.reader() for _ in range(2)]
-        for member in members:
-            member.work_seconds = 0.4
-        with running(members[0]) as first, running(members[1]) as second:
-            wait(lambda: bool(first.end and second.end))
-            for partition in range(2):
-                topic.send(*numbered(10), partition=partition)
-            wait(lambda: len(first.values) == len(second.values) == 10)
 
     def test_a_hold_inside_a_checkpoint_only_waits(self, make_topic: Callable[..., Topic]) -> None:
         """A sink that is slow when partitions go does not lock the source up."""
