@@ -219,6 +219,16 @@ def test_the_readme_lists_every_rule() -> None:
     assert listed == [[name, rule.level.value, rule.name] for name, rule in zip(NAMES, rules, strict=True)]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rule_covers_ideas_that_there_are(name: str) -> None:
+    """Each at least one of the ideas in `detector/sigma/ideas.yml`."""
+    ideas = {idea["id"] for idea in yaml.safe_load((BUNDLED.parent / "sigma" / "ideas.yml").read_text())}
+    covered = rule_of(name).covers
+
+    assert covered
+    assert set(covered) <= ideas
+
+
 @pytest.mark.parametrize("row", COVERED_ROWS, ids=lambda row: f"{row.file}:{row.line}:{row.id}")
 def test_a_peers_test_event_comes_out_as_labelled_or_as_we_say_why_not(row: Row) -> None:
     """Of the rules that cover an idea one fires if it should; the exceptions are those in the README."""
