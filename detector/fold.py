@@ -266,7 +266,7 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
         threat=_threat(fold.rule),
         **portray(first, fold.user_name, fold.effective_name, cluster, fold.addresses),
         detector=DetectorPart(
-            kind="rule",
+            kind=fold.rule.kind,
             audit_ids=tuple(dict.fromkeys(audit_id for _, audit_id in fold.audit_ids)),
             event_count=fold.event_count,
             first_seen=first.time,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -60,6 +60,8 @@ class Rule(BaseModel):
     """Digest of the rule's file: what an alert was made by, to the letter."""
     ruleset: str
     level: Level
+    kind: Literal["rule", "chain", "health"] = "rule"
+    """What its alerts rest on: one request, several that belong together, or the stream of events itself."""
     description: str = ""
     reference: str = ""
     techniques: tuple[str, ...] = ()
