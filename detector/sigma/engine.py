@@ -9,9 +9,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from detector.activity import Activity
 from detector.match import Match
-from detector.sigma.compile import Known, Node, text_of
+from detector.sigma.compile import Known, Node
 from detector.sigma.fields import DECISION, HIDDEN, Values
 from detector.sigma.load import CompiledRule
+from detector.sigma.values import text_of
 
 _KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
 
