@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from sigma.rule import SigmaRule
 
 from detector.errors import RuleError, RuleProblem
 from detector.match import MESSAGE_PLACEHOLDERS, Level, Rule
@@ -16,12 +16,11 @@ from detector.printable import printable
 from detector.sigma.compile import Node, compile_condition
 from detector.sigma.fields import Field as EventField
 from detector.sigma.fields import catalogue, resolve
-from detector.sigma.parse import UnsupportedError, parse
+from detector.sigma.parse import UnsupportedError, parse, parse_condition
+from detector.sigma.rule_file import Lines, YamlError, documents
 
 BUNDLED: Final = Path(__file__).parent.parent / "rules"
 _FILE_BYTES_MAX: Final = 256 * 1024
-_NODES_MAX: Final = 10_000
-_DEPTH_MAX: Final = 64
 _SUFFIXES: Final = (".yml", ".yaml")
 
 
@@ -66,20 +65,7 @@ class CompiledRule:
     covers: tuple[str, ...]
     cases: tuple[Case, ...]
     path: Path
-    lines: "Lines"
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Where each key of a YAML document stands first."""
-
-    first: int
-    of_key: dict[str, int]
-
-    def find(self, key: str) -> int:
-        """The line of a key, of a field with any modifiers, or of the document's start if it has no such key."""
-        matching = (line for name, line in self.of_key.items() if key in (name, name.partition("|")[0]))
-        return next(matching, self.first)
+    lines: Lines
 
 
 def load(path: Path) -> list[CompiledRule]:
@@ -95,8 +81,9 @@ def load(path: Path) -> list[CompiledRule]:
     files = [path] if path.is_file() else sorted(_rule_files(path))
     if not files:
         raise RuleError([RuleProblem(path, 1, "no rule files (*.yml) below this folder")])
+    ruleset, conditions = _ruleset(path), _Conditions()
     for file in files:
-        rules += _load_file(file, ruleset=_ruleset(path), problems=problems)
+        rules += _load_file(file, ruleset, conditions, problems)
     first: dict[str, CompiledRule] = {}
     for rule in rules:
         earlier = first.setdefault(rule.metadata.id, rule)
@@ -121,7 +108,9 @@ def _ruleset(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.resolve().parent.name
 
 
-def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterator[CompiledRule]:
+def _load_file(
+    path: Path, ruleset: str, conditions: "_Conditions", problems: list[RuleProblem]
+) -> Iterator[CompiledRule]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -130,17 +119,17 @@ def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterato
     if len(content) > _FILE_BYTES_MAX:
         problems.append(RuleProblem(path, 1, f"{len(content):,} bytes; a rule file may have {_FILE_BYTES_MAX:,}"))
         return
-    version = hashlib.sha256(content).hexdigest()[:12]
+    origin = _Origin(path, hashlib.sha256(content).hexdigest()[:12], ruleset)
     try:
-        documents = list(_documents(content))
-    except _YamlError as error:
+        parsed = list(documents(content))
+    except YamlError as error:
         problems.append(RuleProblem(path, error.line, printable(str(error))))
         return
-    if not documents:
+    if not parsed:
         problems.append(RuleProblem(path, 1, "holds no rule"))
-    for document, lines in documents:
+    for document, lines in parsed:
         try:
-            yield _compile(document, lines, path, version, ruleset)
+            yield _compile(document, lines, origin, conditions)
         except UnsupportedError as error:
             problems.append(RuleProblem(path, lines.find(error.key or "detection"), printable(str(error))))
         except ValidationError as error:
@@ -149,83 +138,32 @@ def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterato
                 problems.append(RuleProblem(path, lines.find("detector"), printable(f"{name}: {fault['msg']}")))
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML in which a time is a text, as it is in an event."""
+class _Conditions:
+    """Compiles each detection once: rules that say the same of events share one tree, and the engine asks it once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Node] = {}
+
+    def compile(self, rule: SigmaRule, detection: object) -> Node:
+        """The tree of a rule; `detection` is what its file says."""
+        text = repr(detection)  # tells 1, 1.0, true and "1" apart
+        node = self._known.get(text)
+        if node is None:
+            node = self._known[text] = compile_condition(parse_condition(rule))
+        return node
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
+class _Origin(NamedTuple):
+    """Where a rule comes from."""
+
+    path: Path
+    version: str
+    ruleset: str
 
 
-class _YamlError(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-def _documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
-    """Parse YAML with bounds: no aliases (they make bombs), no tags, no duplicate keys, no deep nesting."""
-    try:
-        _check_events(content)
-        for node in yaml.compose_all(content, Loader=_Loader):
-            if node is None:
-                continue
-            of_key: dict[str, int] = {}
-            _check_keys(node, of_key)
-            constructor = yaml.SafeLoader("")
-            document = constructor.construct_document(node)
-            if not isinstance(document, dict):
-                raise _YamlError(_line(node), "a rule is a YAML mapping")
-            yield document, Lines(_line(node), of_key)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or type(error).__name__
-        raise _YamlError(mark.line + 1 if mark else 1, f"not valid YAML: {reason}") from error
-
-
-def _check_events(content: bytes) -> None:
-    """Look at the parser's events one by one, so that a file of brackets is refused before it costs time."""
-    depth = count = 0
-    for event in yaml.parse(content, Loader=_Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        count += isinstance(event, yaml.NodeEvent)
-        if count > _NODES_MAX or depth > _DEPTH_MAX:
-            raise _YamlError(_line(event), f"larger than {_NODES_MAX:,} nodes or deeper than {_DEPTH_MAX} levels")
-        if isinstance(event, yaml.AliasEvent):
-            raise _YamlError(_line(event), "YAML aliases are not allowed in rules")
-        if getattr(event, "tag", None):
-            raise _YamlError(_line(event), "YAML tags are not allowed in rules")
-
-
-def _line(part: yaml.Node | yaml.Event) -> int:
-    return part.start_mark.line + 1 if part.start_mark else 1
-
-
-def _check_keys(root: yaml.Node, of_key: dict[str, int]) -> None:
-    """Refuse keys that are no text or stand twice, and note where each stands first."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, _ in node.value:
-                name = str(key.value)
-                if key.tag != "tag:yaml.org,2002:str":
-                    raise _YamlError(_line(key), f"the key {name!r} is not text; put it in quotes")
-                if name in keys:
-                    raise _YamlError(_line(key), f"the key {name!r} stands here twice")
-                keys.add(name)
-                of_key.setdefault(name, _line(key))
-            stack += [value for _, value in reversed(node.value)]
-        elif isinstance(node, yaml.SequenceNode):
-            stack += reversed(node.value)
-
-
-def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, ruleset: str) -> CompiledRule:
+def _compile(document: dict[str, Any], lines: Lines, origin: _Origin, conditions: _Conditions) -> CompiledRule:
     extension = Extension.model_validate(document.pop("detector", {}))
-    rule, condition = parse(document)
+    rule = parse(document)
     if rule.logsource.product != "kubernetes" or rule.logsource.service != "audit":
         raise UnsupportedError("logsource must be product: kubernetes, service: audit", "logsource")
     if rule.id is None or rule.level is None:
@@ -234,8 +172,8 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
     metadata = Rule(
         id=str(rule.id),
         name=rule.title,
-        version=version,
-        ruleset=ruleset,
+        version=origin.version,
+        ruleset=origin.ruleset,
         level=Level(rule.level.name.lower()),
         description=rule.description or "",
         reference=str(rule.references[0]) if rule.references else "",
@@ -246,7 +184,8 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
         message=extension.message,
     )
     groups = tuple(_group_field(name) for name in extension.group_by)
-    return CompiledRule(metadata, compile_condition(condition), groups, extension.covers, extension.tests, path, lines)
+    node = conditions.compile(rule, document["detection"])
+    return CompiledRule(metadata, node, groups, extension.covers, extension.tests, origin.path, lines)
 
 
 def _group_field(name: str) -> EventField:
