@@ -186,17 +186,19 @@ class View:
 
     def surprise_bits(self, dimension: str, token: str) -> float:
         """Minus log2 of the probability of a token in a window, under own habits blended with the peers' and all's."""
-        weight = self.habit.tokens.get(dimension, {}).get(token)
-        mine = weight is not None
+        own = self.own(dimension, token)
+        probability = (own + _PEERS_WEIGHT * self.peers_share(dimension, token)) / (self.windows + _PEERS_WEIGHT)
+        return -log2(min(max(probability, 1e-6), 1.0))
+
+    def peers_share(self, dimension: str, token: str) -> float:
+        """How many of the peers ever had a token, 0 to 1; where there are hardly any, how many of all."""
+        mine = token in self.habit.tokens.get(dimension, _NOTHING)
         member = self.habit.windows > 0
         # The peers may be others than those that the token was counted among: a person's groups can change.
         everybody = max(self._cluster.tokens.get(dimension, {}).get(token, 0) - mine, 0)
         peers = max(self._peers.tokens.get(dimension, {}).get(token, 0) - mine, 0)
         cluster = (everybody + _RARE) / (self._cluster.members - member + 2)
-        peer = (peers + _CLUSTER_WEIGHT * cluster) / (max(self._peers.members - member, 0) + _CLUSTER_WEIGHT)
-        own = weight / self._inflation if weight is not None else 0.0
-        probability = (own + _PEERS_WEIGHT * peer) / (self.windows + _PEERS_WEIGHT)
-        return -log2(min(max(probability, 1e-6), 1.0))
+        return (peers + _CLUSTER_WEIGHT * cluster) / (max(self._peers.members - member, 0) + _CLUSTER_WEIGHT)
 
     def news(self, dimension: str, seen: Iterable[str]) -> News:
         """What is new among a window's tokens; worked out once a dimension, for several features ask."""

@@ -145,18 +145,23 @@ class Evaluation:
         self._decide(activities[taken:])
         if now is not None:
             self._span = [*self._span[:1], now]
-            self._take(from_score(score, "evaluation") for score in self._behaviour.advance(now))
+            scores = self._behaviour.advance(now)
+            self._take(self._folder.add((), self._behaviour.weights()))
             self._take(self._folder.advance(now))
+            self._take(from_score(score, "evaluation") for score in scores)
 
     def _decide(self, activities: Sequence[Activity]) -> None:
         matches = self._engine.match(activities)
-        self._take(self._folder.add(matches))
-        self._take(from_score(score, "evaluation") for score in self._behaviour.update(activities, matches))
+        scores = self._behaviour.update(activities, matches)
+        self._take(self._folder.add(matches, self._behaviour.weights()))
+        self._take(from_score(score, "evaluation") for score in scores)
 
     def finish(self) -> Result:
         """Close everything and count."""
+        scores = self._behaviour.finish()
+        self._take(self._folder.add((), self._behaviour.weights()))
         self._take(self._folder.finish())
-        self._take(from_score(score, "evaluation") for score in self._behaviour.finish())
+        self._take(from_score(score, "evaluation") for score in scores)
         found: set[str] = set()
         pairs: set[Label] = set()
         false: list[str] = []
@@ -211,8 +216,8 @@ class Evaluation:
         controller = detector.identity.kind in (IdentityKind.CONTROL_PLANE, IdentityKind.NODE) or (
             detector.identity.namespace == "kube-system"
         )
-        names = [request.name for request in detector.evidence]
-        return controller and all(any(name.startswith(made) for made in self._made) for name in names)
+        names = [request.name for request in detector.evidence if request.name]  # of a creation it may not be told
+        return controller and bool(names) and all(any(name.startswith(made) for made in self._made) for name in names)
 
     def _observe(self, window: Window, vector: Vectors, score: float) -> None:
         del vector

@@ -15,9 +15,9 @@ from detector.alert import Alert, content_id
 from detector.fold_alert import Fold, from_fold
 from detector.identity import IdentityKind
 from detector.match import Match
+from detector.score import Weight
 
-LATENESS: Final = timedelta(minutes=10)
-"""How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
+_NONE: Final[dict[str, Fold]] = {}
 _IDS_KEPT: Final = 100_000  # of closed alerts, so that a straggler cannot open one again
 
 
@@ -53,28 +53,37 @@ class Folder:
         self.state = state or FolderState()
         self._recent: dict[tuple[object, ...], Fold] = {}
         """Open alerts by what makes them one, to spare repeats the making of the id."""
+        self._by_key: dict[tuple[str, str], dict[str, Fold]] = {}
+        """Open alerts by identity and what weights know them by."""
+        for fold in self.state.open.values():
+            self._by_key.setdefault(fold.key, {})[fold.id] = fold
         self.late = 0
         """Matches that came after their alert was complete: shown already, no longer counted in it."""
 
-    def add(self, matches: Iterable[Match]) -> list[Alert]:
-        """Take matches; the alerts that open, or whose severity rises, come back at once."""
-        changed: dict[str, Fold] = {}
+    def add(self, matches: Iterable[Match], weights: Iterable[Weight] = ()) -> list[Alert]:
+        """Take matches, and how usual they are; the alerts that open, or whose severity rises, come back at once."""
+        before: dict[str, tuple[Fold, int]] = {}
         for match in matches:
             fold = self._fold_of(match)
             if fold is None:
                 self.late += 1
                 continue
-            severity = fold.severity if fold.event_count else 0
+            if fold.id not in before:
+                before[fold.id] = fold, fold.severity if fold.event_count else 0
             fold.add(match)
-            if fold.severity > severity:
-                changed[fold.id] = fold
-        return [self._alert(fold, complete=False) for fold in changed.values()] if self._live else []
+        for weight in weights:
+            for fold in self._by_key.get((weight.name, weight.alert_key), _NONE).values():
+                before.setdefault(fold.id, (fold, fold.severity))
+                fold.weigh(weight)
+        if not self._live:
+            return []
+        return [self._alert(fold, complete=False) for fold, severity in before.values() if fold.severity > severity]
 
     def advance(self, now: datetime) -> list[Alert]:
         """Move event time on; the alerts whose windows are over come back complete."""
         state = self.state
         state.now = now if state.now is None else max(state.now, now)
-        over = [fold for fold in state.open.values() if fold.window_end + LATENESS <= state.now]
+        over = [fold for fold in state.open.values() if fold.due <= state.now]
         return self._close(over)
 
     def refresh(self) -> list[Alert]:
@@ -95,6 +104,10 @@ class Folder:
             self._recent.clear()
         for fold in folds:
             del state.open[fold.id]
+            alike = self._by_key[fold.key]
+            del alike[fold.id]
+            if not alike:
+                del self._by_key[fold.key]
             state.closed[fold.id] = None
         while len(state.closed) > _IDS_KEPT:
             del state.closed[next(iter(state.closed))]
@@ -144,6 +157,7 @@ class Folder:
                 window_end=start + timedelta(seconds=rule.fold_seconds),
                 last_seen=match.activity.time,
             )
+            self._by_key.setdefault(fold.key, {})[fold.id] = fold
         return fold
 
     def _alert(self, fold: Fold, *, complete: bool) -> Alert:

@@ -1,7 +1,7 @@
 """Fold to alert: what is remembered of an alert while its window is open, and its document."""
 
 from bisect import insort
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -18,6 +18,7 @@ from detector.alert import (
     EventPart,
     IdentityPart,
     Named,
+    ReasonPart,
     RulePart,
     ThreatPart,
 )
@@ -27,8 +28,17 @@ from detector.match import SEVERITY, Level, Match, Rule
 from detector.portrait import portray, resource_of
 from detector.printable import printable
 from detector.request import TEXT_MAX, Request, from_activity, masked, shown, to_evidence
+from detector.score import WINDOW_SECONDS, Weight, alert_key
 
 _REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond them is counted without looking twice
+LATENESS: Final = timedelta(minutes=10)
+"""How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
+_WEIGHED: Final = {
+    -1: {Level.MEDIUM: Level.LOW, Level.HIGH: Level.MEDIUM},
+    0: {},
+    1: {Level.LOW: Level.MEDIUM, Level.MEDIUM: Level.HIGH, Level.HIGH: Level.CRITICAL},
+}
+"""What a level becomes for what is usual, and for what is unheard of; what is critical by rule stays so."""
 _EVENT_TYPES: Final = {
     "create": "creation",
     "update": "change",
@@ -61,11 +71,35 @@ class Fold(msgspec.Struct):
     degraded: bool = True
     changes: int = 0
     changes_written: int = 0
+    weights: dict[float, Weight] = {}
+    """How usual it is for the identity, by the hour."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What weights know it by."""
+        return self.user_name, alert_key(self.rule.id, self.group)
+
+    @property
+    def due(self) -> datetime:
+        """When it is complete: late events have come, and the hour that it ends in was weighed."""
+        seconds = -(-self.window_end.timestamp() // WINDOW_SECONDS) * WINDOW_SECONDS
+        return datetime.fromtimestamp(seconds, UTC) + LATENESS
 
     @property
     def severity(self) -> int:
-        """21 to 99; an alert that rests on hidden bodies alone is low."""
-        return SEVERITY[Level.LOW] if self.degraded else SEVERITY[self.rule.level]
+        """21 to 99; an alert that rests on hidden bodies alone is low, and what is usual is one level lower."""
+        if self.degraded:
+            return SEVERITY[Level.LOW]
+        # One unheard-of hour makes the whole alert so; every hour of it must have been usual to excuse it.
+        shift = max((weight.shift for weight in self.weights.values()), default=0)
+        return SEVERITY[_WEIGHED[shift].get(self.rule.level, self.rule.level)]
+
+    def weigh(self, weight: Weight) -> None:
+        """Take how usual an hour of it was; the last word on an hour counts."""
+        start = datetime.fromtimestamp(weight.start_seconds, UTC)
+        if start < self.window_end and self.window_start < start + timedelta(seconds=WINDOW_SECONDS):
+            self.weights[weight.start_seconds] = weight
+            self.changes += 1
 
     def add(self, match: Match) -> None:
         """Count a match; a later stage or a second delivery of a known request adds only its time."""
@@ -141,8 +175,17 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             group=tuple(shown(value) for value in fold.group),
             evidence=tuple(to_evidence(request) for request in requests),
             degraded=fold.degraded,
+            reasons=_reasons(fold),
         ),
     )
+
+
+def _reasons(fold: Fold) -> tuple[ReasonPart, ...] | None:
+    """Why its level is another than its rule's, by the hour that decided it."""
+    if not fold.weights or fold.degraded:
+        return None
+    decisive = max(fold.weights.values(), key=lambda weight: (weight.shift, -weight.start_seconds))
+    return (decisive.reason.to_part(),) if decisive.shift else None
 
 
 def _outcome(fold: Fold) -> Literal["success", "failure", "unknown"]:

@@ -26,7 +26,7 @@ from detector.fold import Folder
 from detector.formats import Decoded, Format
 from detector.match import Match
 from detector.record import Batch, DeadLetter
-from detector.score import Score
+from detector.score import Score, Weight
 from detector.score_alert import from_score
 from detector.sigma.engine import Engine
 from detector.sinks import Sink
@@ -45,6 +45,9 @@ class Behaviour(Protocol):
 
     def advance(self, now: datetime) -> list[Score]:
         """Move event time on; the strange windows that are over come back complete."""
+
+    def weights(self) -> list[Weight]:
+        """How usual what rules saw was, since this was asked last."""
 
     def finish(self) -> list[Score]:
         """Close every window."""
@@ -123,9 +126,8 @@ class Pipeline:
         for part, now in self.snapshot.watermark.parts(stream, events, batch.behind):
             acts = activities(part, self.locator.locate)
             matches = self.engine.match(acts)
-            alerts += self.folder.add(matches)
-            if self.behaviour:
-                alerts += self._alerts(self.behaviour.update(acts, matches))
+            scores = self.behaviour.update(acts, matches) if self.behaviour else []
+            alerts += self.folder.add(matches, self._weights()) + self._alerts(scores)
             if now is not None:
                 alerts += self._advance(now)
             matched += len(matches)
@@ -136,15 +138,19 @@ class Pipeline:
         self._count(batch, decoded, events, matched, alerts)
 
     def _advance(self, now: datetime) -> list[Alert]:
-        behaviour = self._alerts(self.behaviour.advance(now)) if self.behaviour else []
-        return behaviour + self.folder.advance(now)
+        scores = self.behaviour.advance(now) if self.behaviour else []
+        return self.folder.add((), self._weights()) + self.folder.advance(now) + self._alerts(scores)
+
+    def _weights(self) -> list[Weight]:
+        return self.behaviour.weights() if self.behaviour else []
 
     def _alerts(self, scores: Sequence[Score]) -> list[Alert]:
         return [from_score(score, self.folder.cluster, self.folder.clock) for score in scores]
 
     def finish(self) -> None:
         """Complete every open alert: there is no more input."""
-        alerts = self.folder.finish() + (self._alerts(self.behaviour.finish()) if self.behaviour else [])
+        scores = self.behaviour.finish() if self.behaviour else []
+        alerts = self.folder.add((), self._weights()) + self.folder.finish() + self._alerts(scores)
         self._deliver(alerts, [])
         self.summary.add_alerts(alerts)
 

@@ -1,10 +1,12 @@
 """Window: what one identity did in an hour; Episode: its strange hours of a day; Score: what is told of an episode."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
+from detector.alert import ReasonPart
 from detector.baseline import Baselines
 from detector.habits import DIMENSIONS, Act, PeerGroup, Tokens
 from detector.identity import IdentityKind
@@ -72,6 +74,32 @@ class Reason:
     peers: str
     contribution: float
     """Share of the whole strangeness, 0 to 1."""
+
+    def to_part(self) -> ReasonPart:
+        """As it stands in an alert."""
+        return ReasonPart(
+            feature=self.feature,
+            value=self.value,
+            usual=self.usual,
+            peers=self.peers,
+            contribution=self.contribution,
+        )
+
+
+class Weight(msgspec.Struct, frozen=True):
+    """How usual what a rule saw in one hour is for its identity: the alert's level moves by so many."""
+
+    name: str
+    alert_key: str
+    start_seconds: float
+    shift: int
+    """1 for what neither the identity nor its peers do, -1 for what it does all the time."""
+    reason: Reason
+
+
+def alert_key(rule_id: str, group: Sequence[str]) -> str:
+    """What tells the alerts of one identity and hour apart, as one text."""
+    return "\x1f".join((rule_id, *group))
 
 
 class Verdict(msgspec.Struct, frozen=True):

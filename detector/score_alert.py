@@ -15,7 +15,6 @@ from detector.alert import (
     EventPart,
     IdentityPart,
     Named,
-    ReasonPart,
     RulePart,
     ThreatPart,
     content_id,
@@ -92,16 +91,7 @@ def _document(score: Score, cluster: str, alert_id: str, created: datetime) -> D
             threshold=round(score.threshold, 6),
             model=score.model,
             young=verdict.young,
-            reasons=tuple(
-                ReasonPart(
-                    feature=reason.feature,
-                    value=reason.value,
-                    usual=reason.usual,
-                    peers=reason.peers,
-                    contribution=reason.contribution,
-                )
-                for reason in verdict.reasons
-            ),
+            reasons=tuple(reason.to_part() for reason in verdict.reasons),
         ),
     )
 

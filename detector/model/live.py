@@ -5,7 +5,7 @@ a replay, which scores there only, comes to the same alerts. The strange hours o
 What looked strange does not teach: a second run of an intrusion must be as strange as the first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from math import inf, log1p
@@ -19,9 +19,10 @@ from detector.features import load
 from detector.match import Match
 from detector.model.forest import Forest, Vectors, stricter
 from detector.model.reasons import explain
+from detector.model.weigh import weigh
 from detector.model.windows import LATENESS_SECONDS, Windows, teach
 from detector.request import Request
-from detector.score import EPISODE_SECONDS, NOVEL_KEPT, BehaviourState, Episode, Score, Verdict, Window
+from detector.score import EPISODE_SECONDS, NOVEL_KEPT, BehaviourState, Episode, Score, Verdict, Weight, Window
 
 _YOUNG_WINDOWS: Final = 12.0  # half a day: habits of fewer hours are no habits
 _BURST_DEVIATIONS: Final = 3.0
@@ -51,6 +52,7 @@ class Behaviour:
         self._forest, self._features, self._threshold = forest, load(), threshold
         self._live, self.observe = live, observe
         self._windows = Windows(state)
+        self._weights: list[Weight] = []
 
     def update(self, activities: Sequence[Activity], matches: Sequence[Match] = ()) -> list[Score]:
         """Count activities, and the rules that matched them; what is strange already comes back."""
@@ -58,6 +60,7 @@ class Behaviour:
         added += self._windows.note(matches)
         if not self._live:
             return []
+        self._weigh({id(window): window for window in map(self._windows.of, matches) if window}.values())
         return self._peek(list({(window.start_seconds, window.name): window for window in added}.values()))
 
     def advance(self, now: datetime) -> list[Score]:
@@ -72,6 +75,15 @@ class Behaviour:
     def finish(self) -> list[Score]:
         """Close every window: nothing more will come."""
         return self._close(self._windows.due(inf)) + self._complete(inf)
+
+    def weights(self) -> list[Weight]:
+        """How usual what rules saw was, since this was asked last."""
+        weights, self._weights = self._weights, []
+        return weights
+
+    def _weigh(self, windows: Iterable[Window]) -> None:
+        for window in windows:
+            self._weights += weigh(window, self._windows.view(window))
 
     def _peek(self, windows: Sequence[Window]) -> list[Score]:
         """Score windows before their end, where the hours before them are learned already.
@@ -99,6 +111,7 @@ class Behaviour:
         return scores
 
     def _close_hour(self, windows: Sequence[Window]) -> list[Score]:
+        self._weigh(window for window in windows if window.matched)
         views = [self._windows.view(window) for window in windows]
         pairs = [pair for pair in zip(windows, views, strict=True) if self.observe or _may_be_strange(*pair)]
         vectors = self._vectors([window for window, _ in pairs], [view for _, view in pairs])

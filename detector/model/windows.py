@@ -11,7 +11,7 @@ from detector.baseline import View
 from detector.habits import SIGNAL, Act, Tokens, peer_group, tokens
 from detector.match import SEVERITY, WRITE_VERBS, Level, Match
 from detector.request import from_activity
-from detector.score import EPISODE_SECONDS, NOVEL_KEPT, WINDOW_SECONDS, BehaviourState, Window
+from detector.score import EPISODE_SECONDS, NOVEL_KEPT, WINDOW_SECONDS, BehaviourState, Window, alert_key
 
 LATENESS_SECONDS: Final = 600
 _LONG_RUNNING: Final = frozenset({"exec", "attach", "portforward", "proxy", "log"})
@@ -76,7 +76,7 @@ class Windows:
         fresh: list[Window] = []
         known = [match for match in matches if match.rule.name in rules]
         for activity, of_one in groupby(known, key=attrgetter("activity")):
-            window = self.state.windows.get(self._start(activity), {}).get(activity.identity.name)
+            window = self._window(activity)
             if window is None:
                 continue
             found = tokens(activity)
@@ -87,6 +87,13 @@ class Windows:
                     fresh.append(window)
                 _note(window, match, found)
         return fresh
+
+    def of(self, match: Match) -> Window | None:
+        """The window that a match lies in, if its rule is known and the window open."""
+        return self._window(match.activity) if match.rule.name in self.state.baselines.rules else None
+
+    def _window(self, activity: Activity) -> Window | None:
+        return self.state.windows.get(self._start(activity), {}).get(activity.identity.name)
 
     def view(self, window: Window) -> View:
         """What is known of a window's identity."""
@@ -186,11 +193,6 @@ def teach(state: BehaviourState, window: Window, view: View) -> None:
 
 def _is_guarded(window: Window, view: View, dimension: str, token: str) -> bool:
     return token in window.guarded.get(dimension, ()) and view.is_new(dimension, token)
-
-
-def alert_key(rule_id: str, group: Sequence[str]) -> str:
-    """What tells the alerts of one identity and hour apart, as one text."""
-    return "\x1f".join((rule_id, *group))
 
 
 def _note(window: Window, match: Match, found: Tokens) -> None:
