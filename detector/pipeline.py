@@ -1,6 +1,7 @@
 """The whole path in one loop; read this first.
 
-source -> decode -> normalise -> identity, address -> rules, fold -> features, model -> sink; positions flow back.
+source -> decode -> health -> normalise -> identity, address -> rules, fold -> features, model -> sink; positions flow
+back.
 
 The guarantee: every record whose position is committed has been evaluated, and every alert it caused is stored by the
 sink or lies in the dead letters with a reason. An alert may be sent twice; it is stored once. Nothing is dropped
@@ -24,6 +25,9 @@ from detector.errors import SinkRejected, SinkUnavailable
 from detector.event import AuditEvent
 from detector.fold import Folder
 from detector.formats import Decoded, Format
+from detector.health import Arrival
+from detector.health.monitor import Monitor
+from detector.match import Match
 from detector.record import Batch, DeadLetter
 from detector.score import Score
 from detector.score_alert import from_score
@@ -72,6 +76,10 @@ class Pipeline:
     """How long a sink may be unavailable before the run gives up."""
     behaviour: Behaviour | None = None
     """The behaviour model; without one, rules work alone."""
+    health: Monitor | None = None
+    """Looks at the stream itself, the events that `normalise` drops among them."""
+    within: Callable[[Sequence[AuditEvent]], Sequence[AuditEvent]] = lambda events: events
+    """Keeps the span of event time that was asked for."""
     refresh_seconds: float = inf
     """How often the counts of open alerts are brought up to date where they are stored; also whenever there is time."""
     checkpoint_seconds: float = 1.0
@@ -115,9 +123,10 @@ class Pipeline:
 
     def _process(self, batch: Batch) -> None:
         decoded = self.format.decode(batch.values, batch.positions)
-        events = self.normalise(decoded.events)
+        arrived = self.within(decoded.events)
+        events = self.normalise(arrived)
         acts = activities(events, self.locator.locate)
-        matches = self.engine.match(acts)
+        matches = self.engine.match(acts) + self._health(batch, arrived)
         scores = self.behaviour.update(acts) if self.behaviour else []
         alerts = self.folder.add(matches) + self._alerts(scores)
         alerts += self._advance(batch, events)
@@ -126,6 +135,12 @@ class Pipeline:
         self.snapshot.positions.update(batch.end)
         self._undurable = self._undurable or bool(batch.values or batch.end)
         self._count(batch, decoded, events, len(matches), alerts)
+
+    def _health(self, batch: Batch, events: Sequence[AuditEvent]) -> list[Match]:
+        if self.health is None or not events:
+            return []
+        arrival = Arrival(batch.positions[0].stream, batch.behind, batch.present)
+        return self.health.look(self.snapshot.health, arrival, events)
 
     def _advance(self, batch: Batch, events: Sequence[AuditEvent]) -> list[Alert]:
         stream = batch.positions[0].stream if batch.positions else ""
