@@ -19,6 +19,8 @@ RULESET: Final = "health"
 HOUR_SECONDS: Final = 3600
 DAY_SECONDS: Final = 24 * HOUR_SECONDS
 WEEK_SECONDS: Final = 7 * DAY_SECONDS
+CHANGES: Final = frozenset({"create", "update", "patch"})
+"""The verbs of writes that carry a body."""
 NAME_CHARACTERS: Final = 256
 """As much as is remembered of a name: a client may send any length."""
 
@@ -108,13 +110,12 @@ _SENSITIVE_GROUPS: Final = frozenset(
 )
 _SENSITIVE_CORE: Final = frozenset({"pods", "podtemplates", "replicationcontrollers"})
 _SENSITIVE_SUBRESOURCES: Final = frozenset({"", "approval", "ephemeralcontainers"})
-_CHANGES: Final = frozenset({"create", "update", "patch"})
 _REFUSED_CODE: Final = 400
 
 
 def is_change(event: AuditEvent) -> bool:
     """Tell a write that carries a body and was not refused."""
-    if event.verb not in _CHANGES:
+    if event.verb not in CHANGES:
         return False
     status = event.response_status
     return status is None or status.code is None or status.code < _REFUSED_CODE

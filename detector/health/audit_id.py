@@ -20,8 +20,8 @@ REUSED: Final = health_rule(
     description=(
         "Two requests with different verb, address or user carry one auditID. API servers make a new one for each "
         "request unless the client sends the header Audit-ID: whoever does so hides the second request from tools "
-        "that tell events apart by it. Misses a pair with more than 5,000 other requests between them, and a request "
-        "that is repeated as it was."
+        "that tell events apart by it. Misses a pair with more than 2,500 other requests between them, a request "
+        "that is repeated as it was, two reads of one address by two users, and requests that never end."
     ),
     message="{user} sent a {verb} of {resource} {name} in {namespace} from {source} under the auditID of "
     "another request ({count} requests): other tools may have dropped one of the two",
@@ -41,21 +41,22 @@ NO_UUID: Final = health_rule(
 )
 RULES: Final = (REUSED, NO_UUID)
 
-_REMEMBERED: Final = 5_000
+_REMEMBERED: Final = 2_500
 _UUID: Final = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _UUID_CHARACTERS: Final = 36
 _HYPHENS: Final = (8, 13, 18, 23)
 _HEXADECIMAL: Final = b"0123456789abcdefABCDEF"
 _NORM: Final = 20  # UUIDs for each that is none; where fewer are, the collector makes ids of its own
-_URI_CHARACTERS: Final = 256
+_REQUEST_CHARACTERS: Final = 300
+_READS: Final = frozenset({"get", "list", "watch"})
 
 
 class AuditIds(msgspec.Struct):
     """The requests of late, by auditID."""
 
-    recent: dict[str, tuple[str, str, str]] = {}
-    """Verb, request URI and user of each."""
-    before: dict[str, tuple[str, str, str]] = {}
+    recent: dict[str, str] = {}
+    """Verb, user and request URI of each, in one text; of a read, to save time, the request URI alone."""
+    before: dict[str, str] = {}
     """The same of those before `recent`: to drop all at once costs less than one by one."""
     events: int = 0
     odd: int = 0
@@ -67,16 +68,30 @@ class AuditIds(msgspec.Struct):
         ids = [event.audit_id for event in events]
         if not _all_uuids(ids):
             yield from self._odd(events)
-            ids = list(map(_short, ids))
         self.events += len(events)
-        recent, before = self.recent, self.before
-        for audit_id, event in zip(ids, events, strict=True):
-            request = (event.verb, event.request_uri[:_URI_CHARACTERS], event.user.username[:_URI_CHARACTERS])
-            known = before.get(audit_id) or recent.setdefault(audit_id, request)
-            if known is not request and known != request and audit_id:
+        ended = [event for event in events if event.stage == "ResponseComplete"]
+        ids = [each if len(each := event.audit_id) <= _UUID_CHARACTERS else _digest(each) for event in ended]
+        requests = [
+            (event.request_uri if event.verb in _READS else f"{event.verb} {event.user.username} {event.request_uri}")[
+                :_REQUEST_CHARACTERS
+            ]
+            for event in ended
+        ]
+        if self._are_new(ids):
+            self.recent.update(zip(ids, requests, strict=True))
+            return
+        for audit_id, request, event in zip(ids, requests, ended, strict=True):
+            known = self.before.get(audit_id) or self.recent.setdefault(audit_id, request)
+            if known != request and audit_id:
                 yield Finding(REUSED, event)
-            elif len(recent) >= _REMEMBERED:
-                self.before, self.recent = before, recent = recent, {}
+            if len(self.recent) >= _REMEMBERED:
+                self.before, self.recent = self.recent, {}
+
+    def _are_new(self, ids: list[str]) -> bool:
+        """Tell whether all of them can be remembered without a second look, as nearly always."""
+        full = len(self.recent) + len(ids) >= _REMEMBERED
+        new = self.recent.keys().isdisjoint(ids) and self.before.keys().isdisjoint(ids)
+        return new and not full and len(set(ids)) == len(ids)
 
     def _odd(self, events: Sequence[AuditEvent]) -> Iterator[Finding]:
         for place, event in enumerate(events, start=self.events + 1):
@@ -96,8 +111,6 @@ def _all_uuids(ids: Sequence[str]) -> bool:
     return len(text.encode().translate(None, _HEXADECIMAL)) == len(_HYPHENS) * count
 
 
-def _short(audit_id: str) -> str:
+def _digest(audit_id: str) -> str:
     """A digest for an auditID longer than any that an API server makes."""
-    if len(audit_id) <= _UUID_CHARACTERS:
-        return audit_id
     return blake2b(audit_id.encode(errors="surrogatepass"), digest_size=16).hexdigest()

@@ -40,12 +40,13 @@ class Clock(msgspec.Struct):
             near = self.now
             self.now = max(self.now, time)
             return Apart(near, leap) if leap is not None and leap > near else None
-        if self.leap is None or abs(time - self.leap) > APART:
+        forward = time > self.now
+        if self.leap is None or forward != (self.leap > self.now) or (forward and time < self.leap - APART):
             self.leap, self.leap_events = time, 1
             return None
         self.leap_events += 1
         if self.leap_events < _CONFIRMING_EVENTS:
             return None
-        since, self.now = self.now, max(time, self.leap)
-        leap, self.leap = self.leap, None
-        return Gap(since, leap) if leap > since else Apart(since, leap)
+        since, leap = self.now, self.leap
+        self.now, self.leap = time, None
+        return Gap(since, leap) if forward else Apart(since, leap)

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from detector.event import AuditEvent, event_time
-from detector.health import WEEK_SECONDS, Arrival, Finding, about_stream, health_rule, is_change
+from detector.health import CHANGES, WEEK_SECONDS, Arrival, Finding, about_stream, health_rule, is_change
 from detector.match import Level
 
 TOO_SHALLOW: Final = health_rule(
@@ -45,7 +45,7 @@ class PolicyDepth(msgspec.Struct):
         needs = arrival.needs
         if not needs:
             return
-        for event in events:
+        for event in [event for event in events if event.verb in CHANGES]:
             if event.stage != "ResponseComplete" or not is_change(event):
                 continue
             ref = event.object_ref

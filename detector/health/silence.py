@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from detector.event import AuditEvent, event_time
+from detector.event import AuditEvent, event_time, parse_time
 from detector.health import HOUR_SECONDS, WEEK_SECONDS, Arrival, Finding, about_stream, health_rule
 from detector.health.clock import APART, Apart, Clock, Gap
 from detector.match import Level
@@ -22,7 +22,7 @@ SILENT: Final = health_rule(
     description=(
         "A stream that is never silent for long sent no audit events for more than ten minutes, and more than four "
         "times as long as it usually pauses, while others went on or before it went on itself. Misses a stream that "
-        "has sent events in fewer than 60 minutes so far, one that often pauses, and the silence of all streams for as "
+        "has sent events for less than an hour so far, one that often pauses, and the silence of all streams for as "
         "long as it lasts: event time stands still then, and only the metric detector_event_time_seconds shows it."
     ),
     message=_MESSAGE,
@@ -59,11 +59,11 @@ RULES: Final = (SILENT, SILENT_LONG, APART_IN_TIME)
 
 _LONG: Final = timedelta(hours=1)
 _PATIENCE: Final = 4  # times the usual pause; twice happens by chance, and ten times would let an hour pass
-_STEADY_MINUTES: Final = 60
+_STEADY_SPANS: Final = 6
 _DAYS_KEPT: Final = 7
 _STREAMS_KEPT: Final = 1_000
 _FORGOTTEN: Final = timedelta(days=7)
-_MINUTE_CHARACTERS: Final = len("2026-11-23T09:15")
+_SPAN_CHARACTERS: Final = len("2026-11-23T09:1")
 
 
 class Stream(msgspec.Struct):
@@ -71,13 +71,20 @@ class Stream(msgspec.Struct):
 
     clock: Clock
     first: datetime
-    active_minutes: int = 0
+    spans: int = 0
+    """Tens of minutes in which events came."""
     pauses_seconds: dict[str, float] = {}
     """The longest pause of each of the last days."""
-    minute: str = ""
-    """Of the event that was looked at last; the others of that minute are passed over."""
+    last_stamp: str = ""
+    """Of the last event: as long as the next is of the same ten minutes, nothing happens."""
     told: int = 0
     """How many of its limits a silence has passed that was told while others went on."""
+
+    @property
+    def last(self) -> datetime:
+        """How far it has come; the clock is looked at every ten minutes only."""
+        told = parse_time(self.last_stamp) if self.clock.leap is None else None
+        return max(self.clock.now, told or self.clock.now)
 
     @property
     def bearable(self) -> timedelta:
@@ -98,12 +105,12 @@ class Stream(msgspec.Struct):
     @property
     def is_steady(self) -> bool:
         """True once its pauses are known well enough to be judged by."""
-        return self.active_minutes >= _STEADY_MINUTES
+        return self.spans >= _STEADY_SPANS
 
     def learn(self, since: datetime, until: datetime) -> None:
         """Note a pause."""
         day = f"{until:%Y-%m-%d}"
-        self.active_minutes += 1
+        self.spans += 1
         self.pauses_seconds[day] = max((until - since).total_seconds(), self.pauses_seconds.get(day, 0.0))
         if len(self.pauses_seconds) > _DAYS_KEPT:
             del self.pauses_seconds[min(self.pauses_seconds)]
@@ -122,15 +129,21 @@ class Silence(msgspec.Struct):
         known = self.streams.get(arrival.stream)
         stream = known or self._open(arrival.stream, start)
         yield from self._others(arrival, stream, start)
-        clock = stream.clock
+        stamps = [event.stage_timestamp for event in events]
+        span = stream.last_stamp[:_SPAN_CHARACTERS]
+        if stream.clock.leap is None and min(stamps)[:_SPAN_CHARACTERS] == span == max(stamps)[:_SPAN_CHARACTERS]:
+            stream.last_stamp = stamps[-1]
+            return
         for event in events:
-            minute = event.stage_timestamp[:_MINUTE_CHARACTERS]
-            if minute == stream.minute and clock.leap is None:
+            stamp = event.stage_timestamp
+            if stamp[:_SPAN_CHARACTERS] == span and stream.clock.leap is None:
+                stream.last_stamp = stamp
                 continue
-            stream.minute = minute
             time = event_time(event)
             if time is not None:
                 yield from _moved(arrival.stream, stream, time)
+                stream.last_stamp = stamp
+                span = stamp[:_SPAN_CHARACTERS]
 
     def _open(self, name: str, start: datetime) -> Stream:
         if len(self.streams) >= _STREAMS_KEPT:
@@ -149,7 +162,7 @@ class Silence(msgspec.Struct):
             for name in [name for name in self.streams if name not in arrival.present]:
                 del self.streams[name]
         for name, stream in list(self.streams.items()):
-            last = stream.clock.now
+            last = stream.last if now - stream.clock.now > APART else now
             if now - last > _FORGOTTEN:
                 del self.streams[name]
             elif stream.is_steady and going_on.first <= last and name not in arrival.behind:
@@ -165,7 +178,7 @@ class Silence(msgspec.Struct):
 
     def _was_rotated(self, name: str, ended: Stream) -> bool:
         """Tell whether another stream began when this one ended: the next file of the same log."""
-        last = ended.clock.now
+        last = ended.last
         return any(
             last - APART <= other.first <= last + ended.bearable for each, other in self.streams.items() if each != name
         )
@@ -173,7 +186,9 @@ class Silence(msgspec.Struct):
 
 def _moved(name: str, stream: Stream, time: datetime) -> Iterator[Finding]:
     clock = stream.clock
-    before = clock.now
+    if clock.leap is None:
+        clock.move(stream.last)
+    since = clock.now
     moved = clock.move(time)
     if isinstance(moved, Apart):
         text = f"{name} at {moved.near:%Y-%m-%d %H:%M} and {moved.far:%Y-%m-%d %H:%M} UTC"
@@ -182,9 +197,9 @@ def _moved(name: str, stream: Stream, time: datetime) -> Iterator[Finding]:
         if stream.is_steady and not stream.told and moved.until - moved.since > stream.bearable:
             yield _silent(name, moved)
         stream.learn(moved.since, moved.until)
-    elif clock.now > before:
-        stream.learn(before, clock.now)
-    if clock.now > before:
+    elif clock.now > since:
+        stream.learn(since, clock.now)
+    if clock.now > since:
         stream.told = 0
 
 

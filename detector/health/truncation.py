@@ -81,14 +81,11 @@ class Truncation(msgspec.Struct):
 
     def look(self, arrival: Arrival, events: Sequence[AuditEvent]) -> Iterator[Finding]:
         """Look for the mark that the API server leaves."""
-        marked = [index for index, event in enumerate(events) if _MARK in event.annotations]
-        for index in marked:
-            event = events[index]
-            if event.annotations[_MARK] != "true":
-                continue
-            yield from self._share(arrival.stream, event, (self.events + index) // _BLOCK_EVENTS)
-            if event.stage == "ResponseComplete" and is_change(event) and is_sensitive(event.object_ref):
-                yield from self._write(event)
+        if any([_MARK in event.annotations for event in events]):  # noqa: C419 faster
+            for place, event in enumerate(events, start=self.events):
+                if event.annotations.get(_MARK) == "true":
+                    yield from self._share(arrival.stream, event, place // _BLOCK_EVENTS)
+                    yield from self._write(event)
         self.events += len(events)
 
     def _share(self, stream: str, event: AuditEvent, block: int) -> Iterator[Finding]:
@@ -100,9 +97,10 @@ class Truncation(msgspec.Struct):
             yield Finding(TRUNCATED_SHARE, about_stream("truncation", stream, time), of_stream=True)
 
     def _write(self, event: AuditEvent) -> Iterator[Finding]:
-        ref = event.object_ref
-        time = event_time(event)
-        if ref is None or time is None:
+        ref, time = event.object_ref, event_time(event)
+        if ref is None or time is None or event.stage != "ResponseComplete":
+            return
+        if not (is_change(event) and is_sensitive(ref)):
             return
         yield Finding(TRUNCATED_WRITE, event, group=(ref.resource,))
         name = event.user.username[:NAME_CHARACTERS]

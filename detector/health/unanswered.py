@@ -38,7 +38,8 @@ UNANSWERED_SENSITIVE: Final = health_rule(
     description=(
         "As Write Without a Logged Answer, on RBAC, admission, certificates, pods or what makes pods. Server-side "
         "apply of a YAML body does that on API servers that log bodies (1.35.4 and others before "
-        "kubernetes/kubernetes#139419): whoever may patch an object can change it unseen. kubectl sends JSON."
+        "kubernetes/kubernetes#139419): whoever may patch an object can change it unseen. kubectl sends "
+        "JSON. Misses what the low one misses."
     ),
     message=_MESSAGE,
     covers=("audit-gap",),
