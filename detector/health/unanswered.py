@@ -97,9 +97,16 @@ class Unanswered(msgspec.Struct):
 
     def look(self, arrival: Arrival, events: Sequence[AuditEvent]) -> Iterator[Finding]:
         """Pair each write that came in with any later stage of it."""
-        stages = [event.stage for event in events]
-        if _RECEIVED in stages and arrival.stream not in self.clocks:
-            self._open(arrival.stream, events[stages.index(_RECEIVED)])
+        if arrival.stream not in self.clocks:
+            stages = [event.stage for event in events]
+            if _RECEIVED in stages:
+                start = stages.index(_RECEIVED)
+                yield from self._pair(arrival, events[:start])
+                self._open(arrival.stream, events[start])
+                events = events[start:]
+        yield from self._pair(arrival, events)
+
+    def _pair(self, arrival: Arrival, events: Sequence[AuditEvent]) -> Iterator[Finding]:
         if not self.clocks:
             return
         clock = self.clocks.get(arrival.stream)
