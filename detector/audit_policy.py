@@ -39,6 +39,9 @@ _LABELS: Final = {
 }
 _LEVELS: Final = {label: level for level, label in _LABELS.items()}
 
+SECRET_BODIES: Final = frozenset({("", "secrets")})
+"""API groups and resources whose bodies no log should hold, whatever a rule could learn from them."""
+
 Stage = Literal["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"]
 
 

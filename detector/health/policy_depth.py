@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from detector.audit_policy import SECRET_BODIES
 from detector.event import AuditEvent, event_time
 from detector.health import CHANGES, WEEK_SECONDS, Arrival, Finding, about_stream, health_rule, is_change
 from detector.match import Level
@@ -31,7 +32,6 @@ _WRITES: Final = 50
 _TRUNCATED: Final = "audit.k8s.io/truncated"
 _RESOURCES_KEPT: Final = 1_000
 _RULES_NAMED: Final = 12
-_NEVER_TO_BE_LOGGED: Final = frozenset({("", "secrets")})
 
 
 class PolicyDepth(msgspec.Struct):
@@ -49,7 +49,7 @@ class PolicyDepth(msgspec.Struct):
             if event.stage != "ResponseComplete" or not is_change(event):
                 continue
             ref = event.object_ref
-            if ref is None or ref.subresource or (ref.api_group, ref.resource) in _NEVER_TO_BE_LOGGED:
+            if ref is None or ref.subresource or (ref.api_group, ref.resource) in SECRET_BODIES:
                 continue
             for of_response, rules in needs.get((ref.api_group, ref.resource), {}).items():
                 if self._is_due(event, of_response=of_response):
