@@ -147,6 +147,7 @@ class Pipeline:
         now = self.snapshot.watermark.update(stream, events, batch.behind)
         if now is None:
             return []
+        metrics.EVENT_TIME.set(now.timestamp())
         return self.folder.advance(now) + (self._alerts(self.behaviour.advance(now)) if self.behaviour else [])
 
     def _alerts(self, scores: Sequence[Score]) -> list[Alert]:

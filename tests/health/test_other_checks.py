@@ -75,3 +75,13 @@ def test_every_health_rule_is_fit_to_be_shown(rule: HealthRule) -> None:
 def test_no_two_health_rules_share_an_id() -> None:
     """Alerts are known by it."""
     assert len({rule.metadata.id for rule in RULES}) == len(RULES)
+
+
+def test_the_readme_lists_every_health_rule_with_its_level_and_ideas() -> None:
+    """A row each, in the order of the checks."""
+    readme = (BUNDLED / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Health of the stream")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    assert [(name, level, covers) for name, level, _, covers, _ in rows[2:]] == [
+        (rule.metadata.name, rule.metadata.level.value, ", ".join(rule.covers)) for rule in RULES
+    ]
