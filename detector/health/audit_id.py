@@ -65,18 +65,18 @@ class AuditIds(msgspec.Struct):
     def look(self, arrival: Arrival, events: Sequence[AuditEvent]) -> Iterator[Finding]:
         """Compare each auditID with those before."""
         del arrival
-        ids = [event.audit_id for event in events]
-        if not _all_uuids(ids):
-            yield from self._odd(events)
-        self.events += len(events)
         ended = [event for event in events if event.stage == "ResponseComplete"]
-        ids = [each if len(each := event.audit_id) <= _UUID_CHARACTERS else _digest(each) for event in ended]
+        ids = [event.audit_id for event in ended]
+        if not _all_uuids(ids):
+            yield from self._odd(ended)
+            ids = [each if len(each) <= _UUID_CHARACTERS else _digest(each) for each in ids]
+        self.events += len(ended)
         requests = [
-            (event.request_uri if event.verb in _READS else f"{event.verb} {event.user.username} {event.request_uri}")[
-                :_REQUEST_CHARACTERS
-            ]
+            event.request_uri if event.verb in _READS else f"{event.verb} {event.user.username} {event.request_uri}"
             for event in ended
         ]
+        if max(map(len, requests), default=0) > _REQUEST_CHARACTERS:
+            requests = [request[:_REQUEST_CHARACTERS] for request in requests]
         if self._are_new(ids):
             self.recent.update(zip(ids, requests, strict=True))
             return
