@@ -126,9 +126,10 @@ class Pipeline:
         arrived = self.within(decoded.events)
         events = self.normalise(arrived)
         acts = activities(events, self.locator.locate)
-        matches = self.engine.match(acts) + self._health(batch, arrived)
+        matches = self.engine.match(acts)
         scores = self.behaviour.update(acts) if self.behaviour else []
-        alerts = self.folder.add(matches) + self._alerts(scores)
+        alerts = self.folder.add(self._health(batch, arrived))
+        alerts += self.folder.add(matches) + self._alerts(scores)
         alerts += self._advance(batch, events)
         decoded.dead_letters += batch.refused
         self._deliver(alerts, decoded.dead_letters)
