@@ -68,6 +68,10 @@ class Identity:
     """The impersonated identity, if any."""
 
 
+AUDIT_STREAM: Final = Identity(IdentityKind.CONTROL_PLANE, "(audit stream)")
+"""Stands for nobody where the stream of events itself is the finding: it is what the control plane writes."""
+
+
 def classify(username: str) -> IdentityKind:
     """Tell which kind of identity a user name is; an empty name is a failed authentication."""
     return _identity(username).kind

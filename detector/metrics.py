@@ -13,4 +13,8 @@ ALERTS: Final = Counter("detector_alerts", "Versions of alerts that were written
 HELD_SECONDS: Final = Counter("detector_held_seconds", "Time spent waiting for a sink.", unit="seconds")
 OPEN_ALERTS: Final = Gauge("detector_open_alerts", "Alerts whose fold window is open.")
 DEGRADED: Final = Gauge("detector_degraded", "1 while the behaviour model that was asked for cannot be used.")
+EVENT_TIME: Final = Gauge(
+    "detector_event_time_seconds",
+    "Event time that all streams have reached, Unix time; when it stands still, no event comes.",
+)
 BATCH_SECONDS: Final = Histogram("detector_batch_seconds", "Time from a batch read to its alerts stored.")

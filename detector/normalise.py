@@ -18,12 +18,19 @@ def normalise(
     them once. An event without a stage, as some collectors make it, counts; one without a time is in any span.
     """
     answered = [event for event in events if event.stage != _NOT_ANSWERED]
+    return [*within(answered, since, until)]
+
+
+def within(
+    events: Sequence[AuditEvent], since: datetime | None = None, until: datetime | None = None
+) -> Sequence[AuditEvent]:
+    """Keep the events of a span `[since, until)` of event time."""
     if since is None and until is None:
-        return answered
-    return [event for event in answered if _within(event_time(event), since, until)]
+        return events
+    return [event for event in events if _lies_within(event_time(event), since, until)]
 
 
-def _within(time: datetime | None, since: datetime | None, until: datetime | None) -> bool:
+def _lies_within(time: datetime | None, since: datetime | None, until: datetime | None) -> bool:
     if time is None:
         return True
     return (since is None or time >= since) and (until is None or time < until)

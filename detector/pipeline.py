@@ -1,6 +1,7 @@
 """The whole path in one loop; read this first.
 
-source -> decode -> normalise -> identity, address -> rules, fold -> features, model -> sink; positions flow back.
+source -> decode -> health -> normalise -> identity, address -> rules, fold -> features, model -> sink; positions flow
+back.
 
 The guarantee: every record whose position is committed has been evaluated, and every alert it caused is stored by the
 sink or lies in the dead letters with a reason. An alert may be sent twice; it is stored once. Nothing is dropped
@@ -24,6 +25,8 @@ from detector.errors import SinkRejected, SinkUnavailable
 from detector.event import AuditEvent
 from detector.fold import Folder
 from detector.formats import Decoded, Format
+from detector.health import Arrival
+from detector.health.monitor import Monitor
 from detector.match import Match
 from detector.record import Batch, DeadLetter
 from detector.score import Score, Weight
@@ -76,6 +79,10 @@ class Pipeline:
     """How long a sink may be unavailable before the run gives up."""
     behaviour: Behaviour | None = None
     """The behaviour model; without one, rules work alone."""
+    health: Monitor | None = None
+    """Looks at the stream itself, the events that `normalise` drops among them."""
+    within: Callable[[Sequence[AuditEvent]], Sequence[AuditEvent]] = lambda events: events
+    """Keeps the span of event time that was asked for."""
     refresh_seconds: float = inf
     """How often the counts of open alerts are brought up to date where they are stored; also whenever there is time."""
     checkpoint_seconds: float = 1.0
@@ -119,10 +126,11 @@ class Pipeline:
 
     def _process(self, batch: Batch) -> None:
         decoded = self.format.decode(batch.values, batch.positions)
-        events = self.normalise(decoded.events)
-        stream = batch.positions[0].stream if batch.positions else ""
-        alerts: list[Alert] = []
+        arrived = self.within(decoded.events)
+        events = self.normalise(arrived)
+        alerts = self.folder.add(self._health(batch, arrived))
         matched = 0
+        stream = batch.positions[0].stream if batch.positions else ""
         for part, now in self.snapshot.watermark.parts(stream, events, batch.behind):
             acts = activities(part, self.locator.locate)
             matches = self.engine.match(acts)
@@ -137,7 +145,14 @@ class Pipeline:
         self._undurable = self._undurable or bool(batch.values or batch.end)
         self._count(batch, decoded, events, matched, alerts)
 
+    def _health(self, batch: Batch, events: Sequence[AuditEvent]) -> list[Match]:
+        if self.health is None or not events:
+            return []
+        arrival = Arrival(batch.positions[0].stream, batch.behind, batch.present)
+        return self.health.look(self.snapshot.health, arrival, events)
+
     def _advance(self, now: datetime) -> list[Alert]:
+        metrics.EVENT_TIME.set(now.timestamp())
         scores = self.behaviour.advance(now) if self.behaviour else []
         return self.folder.add((), self._weights()) + self.folder.advance(now) + self._alerts(scores)
 

@@ -64,3 +64,5 @@ class Batch:
     """Streams that have more to read at once: event time may not pass them by."""
     refused: Sequence[DeadLetter] = ()
     """What the source itself could not use: a file that is cut, a line that is too long."""
+    present: frozenset[str] | None = None
+    """The streams that are being read, if the source knows: one that was given away is not silent."""

@@ -9,6 +9,7 @@ import msgspec
 
 from detector.errors import ConfigError, SinkUnavailable
 from detector.fold import FolderState
+from detector.health.monitor import Checks
 from detector.match import Rule
 from detector.score import BehaviourState
 from detector.watermark import Watermark
@@ -27,6 +28,8 @@ class Snapshot(msgspec.Struct):
     watermark: Watermark = msgspec.field(default_factory=Watermark)
     behaviour: BehaviourState | None = None
     """Baselines and windows of the model, if there is one."""
+    health: Checks = msgspec.field(default_factory=Checks)
+    """What the checks of the stream's health remember."""
 
 
 class StateFile:

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from detector.activity import Activity
 from detector.address import Locator
@@ -16,8 +17,11 @@ def event(**differences: Any) -> dict[str, Any]:
 
 
 def line(**differences: Any) -> bytes:
-    """The same as the API server writes it, without the line's end."""
-    return json.dumps(event(**differences)).encode()
+    """The same as the API server writes it, without the line's end; its auditID is that of no other event."""
+    document = event(**differences)
+    if "auditID" not in differences:
+        document["auditID"] = str(uuid5(NAMESPACE_OID, json.dumps(document)))
+    return json.dumps(document).encode()
 
 
 def audit_event(**differences: Any) -> AuditEvent:

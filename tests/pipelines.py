@@ -9,6 +9,7 @@ from detector.address import Locator
 from detector.alert import Alert
 from detector.fold import Folder
 from detector.formats import Format
+from detector.health.monitor import Monitor
 from detector.normalise import normalise
 from detector.pipeline import Pipeline
 from detector.record import Batch, DeadLetter, Lines, Positions
@@ -99,12 +100,14 @@ def pipeline(
 ) -> Pipeline:
     """Wire the real parts between a source and a sink in memory; the clock stands still."""
     snapshot = snapshot or Snapshot()
+    locator = Locator([ip_network("127.0.0.1/32")])
     return Pipeline(
         source=source,
         format=Format(),
         normalise=normalise,
-        locator=Locator([ip_network("127.0.0.1/32")]),
+        locator=locator,
         engine=Engine(bundled_rules() if rules is None else rules),
+        health=Monitor(locator.locate),
         folder=Folder("test", clock=lambda: NOON, state=snapshot.folder),
         sink=sink,
         dead_letters=sink,

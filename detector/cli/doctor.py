@@ -1,12 +1,14 @@
 """`detector doctor`: what is wrong, in a line each, and what to do."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detector.cli.options import Common
 from detector.errors import DetectorError
+from detector.printable import printable
 
 if TYPE_CHECKING:
     from detector.config import Settings
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
 
 def doctor(
     *,
+    sample: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Log files or folders: tell which rules they can support, no services asked; repeatable.",
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Audit policy: tell which rules it leaves blind.")
+    ] = None,
     common: Common,
 ) -> None:
     """Check the settings, the rules and the services; exits with 1 if anything is wrong.
@@ -23,6 +35,10 @@ def doctor(
     from detector.config import load
 
     settings = load(common.config)
+    if sample or policy:
+        lines = [*_policy(settings, policy), *_sample(settings, sample or [])]
+        print_checks((ok, printable(line)) for ok, line in lines)
+        return
     checks: list[tuple[bool, str]] = [(True, f"settings: {common.config or 'defaults and environment'} can be used")]
     for name, examine in (("rules", _rules), ("source", _source), ("sink", _sink), ("state", _state)):
         try:
@@ -40,6 +56,45 @@ def print_checks(checks: Iterable[tuple[bool, str]]) -> None:
         failed = failed or not ok
     if failed:
         raise typer.Exit(1)
+
+
+def _sample(settings: "Settings", paths: list[str]) -> Iterator[tuple[bool, str]]:
+    """What given logs can support."""
+    from detector.cli.wire import load_rules
+    from detector.formats import Format
+    from detector.sources.file import FileSource, find_files
+    from detector.survey import Survey
+
+    if not paths:
+        return
+    survey = Survey()
+    refused = 0
+    decode = Format(settings.format).decode
+    for batch in FileSource(find_files(paths)):
+        decoded = decode(batch.values, batch.positions)
+        survey.add(decoded.events)
+        refused += len(decoded.dead_letters) + len(batch.refused)
+    if refused:
+        yield False, f"sample: {refused:,} records cannot be used; `detector replay` writes them to its dead letters"
+    for ok, line in survey.lines(load_rules(None, settings)):
+        yield ok, f"sample: {line}"
+
+
+def _policy(settings: "Settings", path: Path | None) -> Iterator[tuple[bool, str]]:
+    """What an audit policy grants to the rules."""
+    from detector.audit_policy import load_policy
+    from detector.cli.wire import load_rules
+    from detector.sigma.levels import lacking
+
+    if path is None:
+        return
+    found = load_policy(path)
+    rules = load_rules(None, settings)
+    blind = {rule.metadata.name: needs for rule in rules if (needs := lacking(rule, found))}
+    for name, needs in blind.items():
+        whole = dict.fromkeys(f"{need.verb} of {need.target}" for need in needs)
+        yield False, f"policy: {name} is blind on {', '.join(whole)}"
+    yield True, f"policy: {len(rules) - len(blind)} of {len(rules)} rules get what they need"
 
 
 def _rules(settings: "Settings") -> list[tuple[bool, str]]:

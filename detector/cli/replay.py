@@ -74,12 +74,12 @@ def replay(
     Example: detector replay sample_logs/test.jsonl.zst --trusted-proxy 127.0.0.1/32 --output alerts.ndjson
     """
     from detector.cli.show import print_summary, watched
-    from detector.cli.wire import NONE, load_rules, open_behaviour, stop_on_signals
+    from detector.cli.wire import NONE, load_rules, open_behaviour, open_monitor, stop_on_signals
     from detector.config import load
     from detector.fold import Folder
     from detector.formats import Format, names
     from detector.match import SEVERITY, Level
-    from detector.normalise import normalise
+    from detector.normalise import normalise, within
     from detector.pipeline import Pipeline
     from detector.sigma.engine import Engine
     from detector.sinks.dead_letter import DeadLetterFile
@@ -89,9 +89,9 @@ def replay(
         raise UsageError(f"--format {log_format_name}: no such format; known are {', '.join(names())}")
     settings = load(common.config)
     source = FileSource(_input(paths, output, report, dead_letters))
-    within = partial(normalise, since=time_of("--since", since), until=time_of("--until", until))
+    span = partial(within, since=time_of("--since", since), until=time_of("--until", until))
     locator = Locator([*settings.trusted_proxies, *(network_of(text) for text in trusted_proxy or [])])
-    engine = Engine(load_rules(rules, settings))
+    loaded = load_rules(rules, settings)
     behaviour = None
     if model != NONE:
         behaviour = open_behaviour(Path(model), None, alerts_a_day=settings.model.alerts_a_day, live=False)
@@ -99,9 +99,11 @@ def replay(
     pipeline = Pipeline(
         source=source,
         format=Format(log_format_name or settings.format),
-        normalise=within,
+        within=span,
+        normalise=normalise,
         locator=locator,
-        engine=engine,
+        engine=Engine(loaded),
+        health=open_monitor(locator, loaded),
         folder=Folder(settings.cluster, live=False),
         behaviour=behaviour,
         sink=sink,

@@ -29,7 +29,7 @@ def run(
     Example: detector run --config detector.toml
     """
     from detector.address import Locator
-    from detector.cli.wire import load_rules, open_sink, open_source, stop_on_signals
+    from detector.cli.wire import load_rules, open_monitor, open_sink, open_source, stop_on_signals
     from detector.config import load
     from detector.fold import Folder
     from detector.formats import Format
@@ -44,7 +44,8 @@ def run(
         raise ConfigError("source: must be set for `run`; `detector config init` shows how")
     if settings.sink is None:
         raise ConfigError("sink: must be set for `run`; `detector config init` shows how")
-    engine = Engine(load_rules(None, settings))
+    rules = load_rules(None, settings)
+    locator = Locator(settings.trusted_proxies)
     with ExitStack() as opened:
         state = opened.enter_context(closing(StateFile(settings.state.directory)))
         snapshot = state.load()
@@ -56,8 +57,9 @@ def run(
             source=source,
             format=Format(settings.format),
             normalise=normalise,
-            locator=Locator(settings.trusted_proxies),
-            engine=engine,
+            locator=locator,
+            engine=Engine(rules),
+            health=open_monitor(locator, rules),
             folder=Folder(settings.cluster, state=snapshot.folder),
             behaviour=_open_behaviour(settings.model, snapshot),
             sink=sink,

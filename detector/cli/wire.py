@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from detector.address import Locator
     from detector.config import Settings, SinkConfig, SourceConfig
+    from detector.health.monitor import Monitor
     from detector.model.live import Behaviour
     from detector.pipeline import Pipeline
     from detector.record import Positions
@@ -42,6 +44,23 @@ def open_behaviour(directory: Path, state: "BehaviourState | None", *, alerts_a_
     if state is None or state.model != model.label:
         state = BehaviourState(model=model.label, baselines=model.baselines)
     return Behaviour(model.forest, state, threshold_for(alerts_a_day), live=live)
+
+
+def open_monitor(locator: "Locator", rules: "list[CompiledRule]") -> "Monitor":
+    """The checks of the stream's health, which know what bodies the rules look into."""
+    from detector.audit_policy import AuditLevel
+    from detector.health.monitor import Monitor
+    from detector.sigma.levels import needs
+
+    blinded: dict[tuple[str, str], dict[bool, list[str]]] = {}
+    for rule in rules:
+        for need in needs(rule):
+            if not need.subresource:
+                by_body = blinded.setdefault((need.api_group, need.resource), {})
+                names = by_body.setdefault(need.level is AuditLevel.REQUEST_RESPONSE, [])
+                if rule.metadata.name not in names:
+                    names.append(rule.metadata.name)
+    return Monitor(locator.locate, blinded)
 
 
 def open_source(config: "SourceConfig", resume: "Positions") -> "Source":

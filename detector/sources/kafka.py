@@ -174,7 +174,9 @@ class KafkaSource:
     def _batch(self, records: Sequence[Any], end: dict[str, int], behind: Collection[str]) -> Batch:
         self._positions |= end
         self._committed = dict.fromkeys(end, -1) | self._committed
-        return Batch([record.value or b"" for record in records], _Offsets(records), end, frozenset(behind))
+        present = frozenset(map(_stream, self._consumer.assignment()))
+        values = [record.value or b"" for record in records]
+        return Batch(values, _Offsets(records), end, frozenset(behind), present=present)
 
     def _look(self, polled: _Polled) -> tuple[dict[str, int], set[str]]:
         """The streams that moved without a record, and those that have more to read."""
