@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from detector.baseline import View
 from detector.score import Window
@@ -28,6 +29,15 @@ class Feature:
     dodge: str
     """What an intruder would do to keep it low, and what that costs them."""
     value: Callable[[Window, View], float]
+
+
+RISK: Final = "day_signal_news"
+"""The feature that sums up an identity's weak signals of a day."""
+
+
+def risk_column() -> int:
+    """Where that feature stands among all."""
+    return [feature.name for feature in load()].index(RISK)
 
 
 def load() -> tuple[Feature, ...]:

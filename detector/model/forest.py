@@ -18,6 +18,7 @@ Values: TypeAlias = NDArray[np.float64]
 
 _TREES: Final = 300
 _SAMPLES: Final = 512
+LEAST_RISK_SCALE_BITS: Final = 12.0  # about one match of a rule that never was: three of them in a day are strange
 _EULER_GAMMA: Final = 0.5772156649015329
 _TAIL_SHARE: Final = 0.1  # of the identity-days of training: from there on their rate falls off exponentially
 
@@ -41,19 +42,26 @@ class Calibration:
     raw: Values
     """Raw score of the strangest window of each identity on each day of training, ascending: that is one alert."""
     days: float
+    least_scale: float = 1e-9
+    """How much more at least makes something e times as strange, where training varied less."""
 
     def alerts_a_day(self, raw: Values) -> Values:
         """Expected number of benign alerts a day that score at least as high."""
         count = len(self.raw) - np.searchsorted(self.raw, raw, side="left")
         tail = max(int(len(self.raw) * _TAIL_SHARE), 2)
         start = self.raw[-tail]
-        scale = max(float(np.mean(self.raw[-tail:] - start)), 1e-9)
+        scale = max(float(np.mean(self.raw[-tail:] - start)), self.least_scale)
         beyond = tail * np.exp(-(raw - start) / scale)
         return np.asarray(np.where(raw > start, beyond, count) / self.days)
 
-    def scores(self, raw: Values) -> Values:
-        """0 to 1, higher is stranger: 1 / (1 + alerts a day), so that a threshold means a number of alerts a day."""
-        return np.asarray(1.0 / (1.0 + self.alerts_a_day(raw)))
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What weak signals of one identity add up to within a day; where training had hardly any, no tree can tell."""
+
+    column: int
+    """Of the feature that sums them."""
+    calibration: Calibration
 
 
 def threshold_for(alerts_a_day: float) -> float:
@@ -69,8 +77,8 @@ def stricter(threshold: float) -> float:
 class Forest:
     """A fitted forest. Its trees are laid out as arrays, for scikit-learn needs 8 ms for a single row."""
 
-    def __init__(self, fitted: IsolationForest, scaling: Scaling, calibration: Calibration) -> None:
-        self.fitted, self.scaling, self.calibration = fitted, scaling, calibration
+    def __init__(self, fitted: IsolationForest, scaling: Scaling, calibration: Calibration, risk: Risk) -> None:
+        self.fitted, self.scaling, self.calibration, self.risk = fitted, scaling, calibration, risk
         trees = [estimator.tree_ for estimator in fitted.estimators_]
         offsets = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
         self._roots = offsets
@@ -98,12 +106,17 @@ class Forest:
             node = np.where(goes_left, self._left[node], self._right[node])
         return np.asarray(2.0 ** (-self._length[node].sum(axis=1) / self._normaliser))
 
+    def alerts_a_day(self, vectors: Vectors) -> Values:
+        """Expected number of benign alerts a day that are as strange, by the trees or by the signals alone."""
+        by_trees = self.calibration.alerts_a_day(self.raw_scores(vectors))
+        return np.minimum(by_trees, self.risk.calibration.alerts_a_day(vectors[:, self.risk.column]))
+
     def scores(self, vectors: Vectors) -> Values:
-        """Calibrated strangeness, 0 to 1."""
-        return self.calibration.scores(self.raw_scores(vectors))
+        """0 to 1, higher is stranger: 1 / (1 + alerts a day), so that a threshold means a number of alerts a day."""
+        return np.asarray(1.0 / (1.0 + self.alerts_a_day(vectors)))
 
 
-def fit(vectors: Vectors, episodes: Sequence[Hashable], days: float, seed: int) -> Forest:
+def fit(vectors: Vectors, episodes: Sequence[Hashable], days: float, seed: int, risk_column: int) -> Forest:
     """Fit a forest on training windows that span some days; the same seed gives the same forest.
 
     Args:
@@ -111,17 +124,25 @@ def fit(vectors: Vectors, episodes: Sequence[Hashable], days: float, seed: int) 
         episodes: for each window whose and of which day it is; what is one alert.
         days: that the windows span.
         seed: of the random numbers.
+        risk_column: of the feature that sums up an identity's weak signals of a day, in bits.
     """
     low, centre, high = np.percentile(vectors, [5, 50, 95], axis=0)
     span = high - low
     scaling = Scaling(centre, np.where(span < 1e-6, 1.0, span))
     fitted = IsolationForest(n_estimators=_TREES, max_samples=min(_SAMPLES, len(vectors)), random_state=seed)
     fitted.fit(scaling.apply(vectors))
-    uncalibrated = Forest(fitted, scaling, Calibration(np.zeros(2), days))
-    strangest: dict[Hashable, float] = {}
-    for episode, raw in zip(episodes, uncalibrated.raw_scores(vectors), strict=True):
-        strangest[episode] = max(float(raw), strangest.get(episode, 0.0))
-    return Forest(fitted, scaling, Calibration(np.sort(list(strangest.values())), days))
+    unknown = Calibration(np.zeros(2), days)
+    raw = Forest(fitted, scaling, unknown, Risk(risk_column, unknown)).raw_scores(vectors)
+    risk = Calibration(_greatest(episodes, vectors[:, risk_column]), days, LEAST_RISK_SCALE_BITS)
+    return Forest(fitted, scaling, Calibration(_greatest(episodes, raw), days), Risk(risk_column, risk))
+
+
+def _greatest(episodes: Sequence[Hashable], values: Values) -> Values:
+    """The greatest value of each episode, ascending."""
+    greatest: dict[Hashable, float] = {}
+    for episode, value in zip(episodes, values, strict=True):
+        greatest[episode] = max(float(value), greatest.get(episode, 0.0))
+    return np.sort(list(greatest.values()))
 
 
 def _depths(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -23,8 +23,8 @@ def explain(
     dimensions = sorted(set(names))
     columns = [[name == dimension for name in names] for dimension in dimensions]
     ablated = np.where(np.array(columns), forest.scaling.centre, vector)
-    raw = forest.raw_scores(np.vstack([vector, ablated]))
-    drops = np.maximum(raw[0] - raw[1:], 0.0)
+    strange = -np.log(forest.alerts_a_day(np.vstack([vector, ablated])))
+    drops = np.maximum(strange[0] - strange[1:], 0.0)
     shares = drops / max(float(drops.sum()), 1e-12)
     strongest = sorted(range(len(dimensions)), key=lambda index: (-shares[index], dimensions[index]))
     return tuple(

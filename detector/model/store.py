@@ -22,7 +22,8 @@ from skops import io as skops_io
 from detector.baseline import Baselines
 from detector.errors import ModelError
 from detector.features import load as load_features
-from detector.model.forest import Calibration, Forest, Scaling
+from detector.features import risk_column
+from detector.model.forest import LEAST_RISK_SCALE_BITS, Calibration, Forest, Risk, Scaling
 
 _FORMAT: Final = 1
 _FOREST: Final = "model.skops"
@@ -79,7 +80,7 @@ def save(directory: Path, forest: Forest, baselines: Baselines, about: dict[str,
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        content = {"forest": forest.fitted, "raw": forest.calibration.raw}
+        content = {"forest": forest.fitted, "raw": forest.calibration.raw, "risk": forest.risk.calibration.raw}
         skops_io.dump(content, directory / _FOREST, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
         packed = zstandard.ZstdCompressor(level=9).compress(msgspec.msgpack.encode(baselines, order="deterministic"))
         (directory / _BASELINES).write_bytes(packed)
@@ -132,6 +133,7 @@ def load(directory: Path) -> Model:
     try:
         content = skops_io.load(directory / _FOREST, trusted=list(_TRUSTED))
         fitted, raw = content["forest"], np.asarray(content["raw"], dtype=np.float64)
+        risk = Calibration(np.asarray(content["risk"], dtype=np.float64), manifest.days, LEAST_RISK_SCALE_BITS)
         with (directory / _BASELINES).open("rb") as file:
             packed = zstandard.ZstdDecompressor().stream_reader(file).read(_BASELINE_BYTES_MAX)
         baselines = msgspec.msgpack.decode(packed, type=Baselines)
@@ -140,7 +142,9 @@ def load(directory: Path) -> Model:
     if not isinstance(fitted, IsolationForest):
         raise ModelError(f"{directory / _FOREST} holds no isolation forest; train the model anew")
     scaling = Scaling(np.array(manifest.centre), np.array(manifest.span))
-    return Model(manifest, Forest(fitted, scaling, Calibration(raw, manifest.days)), baselines, digest)
+    return Model(
+        manifest, Forest(fitted, scaling, Calibration(raw, manifest.days), Risk(risk_column(), risk)), baselines, digest
+    )
 
 
 def _require_fitting(manifest: Manifest, directory: Path) -> None:

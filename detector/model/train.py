@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.activity import Activity
 from detector.errors import ModelError
-from detector.features import load
+from detector.features import load, risk_column
 from detector.match import Match
 from detector.model.forest import Forest, Vectors, fit
 from detector.model.windows import Windows, teach
@@ -74,7 +74,7 @@ class Training:
         vectors: Vectors = np.array(self.vectors)
         if not np.isfinite(vectors).all():
             raise ModelError("a feature gave a value that is no number; this is a bug of a feature")
-        forest = fit(vectors, self.episodes, self.days, self.seed)
+        forest = fit(vectors, self.episodes, self.days, self.seed, risk_column())
         self.state.started.clear()
         self.state.recent.clear()
         return forest, self.state

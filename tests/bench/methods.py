@@ -91,7 +91,7 @@ def _score(behaviour: Behaviour) -> tuple[list[tuple[float, str]], Vectors, set[
 
 def _without(learned: Vectors, names: list[str], prefix: str) -> Callable[[Vectors], Values]:
     kept = [index for index, name in enumerate(names) if not name.startswith(prefix)]
-    smaller = fit(learned[:, kept], range(len(learned)), days=9.0, seed=7)
+    smaller = fit(learned[:, kept], range(len(learned)), days=9.0, seed=7, risk_column=0)
     return lambda rows: smaller.raw_scores(rows[:, kept])
 
 

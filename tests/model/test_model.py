@@ -220,7 +220,7 @@ def test_a_score_means_a_number_of_alerts_a_day() -> None:
     forest, _ = town.trained()
     raw, days = forest.calibration.raw, forest.calibration.days
     for alerts_a_day in (2.0, 8.0):
-        above = (forest.calibration.scores(raw) >= threshold_for(alerts_a_day)).sum() / days
+        above = (forest.calibration.alerts_a_day(raw) <= alerts_a_day).sum() / days
         assert alerts_a_day / 2 <= above <= alerts_a_day * 2
 
 

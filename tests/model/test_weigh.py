@@ -126,6 +126,18 @@ def test_what_a_rule_objects_to_does_not_become_a_habit(model: bytes) -> None:
     assert severity(behaviour, exec_by(BUILDER, 50)) == SEVERITY[Level.HIGH]
 
 
+def test_weak_signals_of_one_identity_add_up(model: bytes) -> None:
+    """Acts that are usual, but which rules that never saw this identity match, make its hour strange."""
+    ref = {"resource": "deployments", "namespace": "shop", "name": "cart"}
+    deploy = town.request(DAY, BUILDER, verb="patch", objectRef=ref)
+    _, quiet = decide(fresh(model), [(deploy, [])])
+    _, loud = decide(fresh(model), [(deploy, [SHELL, LIST_SECRETS, REVIEW])])
+    assert quiet == []
+    (score,) = loud
+    assert score.verdict.reasons[0].feature == "signal"
+    assert "review" in score.verdict.reasons[0].value
+
+
 def test_rules_that_the_model_never_met_are_no_news(model: bytes) -> None:
     """A new release of the rules makes nobody strange."""
     ref = {"resource": "deployments", "namespace": "shop", "name": "cart"}
