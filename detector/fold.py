@@ -12,13 +12,18 @@ from typing import Final
 import msgspec
 
 from detector.alert import Alert, content_id
-from detector.fold_alert import Fold, from_fold
+from detector.fold_alert import Contribution, Fold, from_fold
 from detector.identity import IdentityKind
 from detector.match import Match
 
 LATENESS: Final = timedelta(minutes=10)
 """How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
 _IDS_KEPT: Final = 100_000  # of closed alerts, so that a straggler cannot open one again
+
+
+_UNNAMED: Final = (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class FolderState(msgspec.Struct):
@@ -53,19 +58,27 @@ class Folder:
         self.state = state or FolderState()
         self._recent: dict[tuple[object, ...], Fold] = {}
         """Open alerts by what makes them one, to spare repeats the making of the id."""
+        self._none_over_before = _NEVER if not self.state.open else _EVER
+        """Event time until which no window ends: most batches end none, and need not look at every open alert."""
         self.late = 0
         """Matches that came after their alert was complete: shown already, no longer counted in it."""
 
     def add(self, matches: Iterable[Match]) -> list[Alert]:
         """Take matches; the alerts that open, or whose severity rises, come back at once."""
         changed: dict[str, Fold] = {}
+        contribution: Contribution | None = None
         for match in matches:
-            fold = self._fold_of(match)
+            if contribution is None or match.activity is not contribution.activity:
+                contribution = Contribution(match.activity)
+            fold = self._fold_of(match, contribution)
             if fold is None:
                 self.late += 1
                 continue
+            if fold.event_count and not fold.degraded:  # its severity cannot rise: spare comparing it
+                fold.add(contribution, degraded=match.degraded)
+                continue
             severity = fold.severity if fold.event_count else 0
-            fold.add(match)
+            fold.add(contribution, degraded=match.degraded)
             if fold.severity > severity:
                 changed[fold.id] = fold
         return [self._alert(fold, complete=False) for fold in changed.values()] if self._live else []
@@ -74,8 +87,9 @@ class Folder:
         """Move event time on; the alerts whose windows are over come back complete."""
         state = self.state
         state.now = now if state.now is None else max(state.now, now)
-        over = [fold for fold in state.open.values() if fold.window_end + LATENESS <= state.now]
-        return self._close(over)
+        if state.now < self._none_over_before:
+            return []
+        return self._close([fold for fold in state.open.values() if fold.window_end + LATENESS <= state.now])
 
     def refresh(self) -> list[Alert]:
         """The open alerts as they now are, of which an older version was written."""
@@ -91,24 +105,25 @@ class Folder:
 
     def _close(self, folds: Sequence[Fold]) -> list[Alert]:
         state = self.state
-        if folds:
-            self._recent.clear()
         for fold in folds:
             del state.open[fold.id]
             state.closed[fold.id] = None
+        if folds:
+            self._recent = {key: fold for key, fold in self._recent.items() if fold.id in state.open}
+        self._none_over_before = min((fold.window_end + LATENESS for fold in state.open.values()), default=_NEVER)
         while len(state.closed) > _IDS_KEPT:
             del state.closed[next(iter(state.closed))]
         ordered = sorted(folds, key=lambda fold: (fold.window_start, fold.requests[0], fold.id))
         return [self._alert(fold, complete=True) for fold in ordered]
 
-    def _fold_of(self, match: Match) -> Fold | None:
+    def _fold_of(self, match: Match, contribution: Contribution) -> Fold | None:
         """The open alert that a match belongs to, opened if need be; None if that alert is complete already."""
-        rule, activity = match.rule, match.activity
-        identity = activity.identity
-        window = int(activity.received_time.timestamp() // rule.fold_seconds)
+        rule = match.rule
+        identity = match.activity.identity
+        window = int(contribution.received_seconds // rule.fold_seconds)
         # Nobody is accountable for these requests but whoever sits behind an address.
-        unnamed = identity.kind in (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
-        address = activity.addresses.source_ip if unnamed else ""
+        unnamed = identity.kind in _UNNAMED
+        address = match.activity.addresses.source_ip if unnamed else ""
         key = (rule.id, window, identity.name, identity.effective_name, address, match.group)
         fold = self._recent.get(key)
         if fold is None:
@@ -144,6 +159,7 @@ class Folder:
                 window_end=start + timedelta(seconds=rule.fold_seconds),
                 last_seen=match.activity.time,
             )
+            self._none_over_before = min(self._none_over_before, fold.window_end + LATENESS)
         return fold
 
     def _alert(self, fold: Fold, *, complete: bool) -> Alert:
