@@ -142,14 +142,14 @@ def _is_same(file: str, other: str | Path) -> bool:
 
 def _open_sinks(settings: "Settings", output: str | None, report: Path | None, index: str | None) -> "Sink":
     """Where a replay writes: stdout unless told otherwise."""
-    from detector.sinks.elasticsearch import Config as ElasticsearchConfig
-    from detector.sinks.elasticsearch import ElasticsearchSink
+    from detector.sinks.elasticsearch_settings import Config as ElasticsearchConfig
     from detector.sinks.fan_out import FanOut
-    from detector.sinks.html import HtmlSink
     from detector.sinks.ndjson import NdjsonSink
 
     sinks: list[Sink] = []
     if index is not None:
+        from detector.sinks.elasticsearch import ElasticsearchSink  # loading the client takes a quarter of a second
+
         server = settings.sink
         if not isinstance(server, ElasticsearchConfig):
             raise ConfigError("--to-elasticsearch needs [sink] with type = elasticsearch and its url, in --config FILE")
@@ -157,6 +157,8 @@ def _open_sinks(settings: "Settings", output: str | None, report: Path | None, i
     if output is not None or not (sinks or report):
         sinks.append(NdjsonSink(Path(output or "-"), append=False))
     if report is not None:
+        from detector.sinks.html import HtmlSink
+
         sinks.append(HtmlSink(report))
     return FanOut(sinks)
 
