@@ -109,10 +109,12 @@ class Fold(msgspec.Struct):
         if len(self.requests) < EVIDENCE_KEPT or contribution.received_time < self.requests[-1].time:
             insort(self.requests, contribution.request)
             del self.requests[EVIDENCE_KEPT:]
-        audit_id = contribution.audit_id
-        if audit_id[1] and (len(self.audit_ids) < AUDIT_IDS_KEPT or audit_id < self.audit_ids[-1]):
-            insort(self.audit_ids, audit_id)
-            del self.audit_ids[AUDIT_IDS_KEPT:]
+        audit_id, kept = contribution.audit_id, self.audit_ids
+        if audit_id[1] and (not kept or kept[-1] <= audit_id) and len(kept) < AUDIT_IDS_KEPT:
+            kept.append(audit_id)  # in order of time, as most come: no place need be searched
+        elif audit_id[1] and (len(kept) < AUDIT_IDS_KEPT or audit_id < kept[-1]):
+            insort(kept, audit_id)
+            del kept[AUDIT_IDS_KEPT:]
         if len(self.addresses) < ADDRESSES_KEPT:
             self.addresses.update(contribution.addresses)
 

@@ -91,7 +91,7 @@ def replay(
     source = FileSource(_input(paths, output, report, dead_letters))
     within = partial(normalise, since=time_of("--since", since), until=time_of("--until", until))
     locator = Locator([*settings.trusted_proxies, *(network_of(text) for text in trusted_proxy or [])])
-    engine = Engine(load_rules(rules, settings))
+    engine = Engine(load_rules(rules, settings, cases=False))
     behaviour = None
     if model != NONE:
         behaviour = open_behaviour(Path(model), None, alerts_a_day=settings.model.alerts_a_day, live=False)
