@@ -31,6 +31,7 @@ from detector.printable import printable
 from detector.request import TEXT_MAX, Request, from_activity, masked, shown, to_evidence
 
 _REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond them is counted without looking twice
+_PARTS_KEPT: Final = 4096  # parts of documents that many alerts share: validating them is half of what one costs
 _EVENT_TYPES: Final = {
     "create": "creation",
     "update": "change",
@@ -144,14 +145,7 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             created=created,
             ingested=created,
         ),
-        rule=RulePart(
-            id=fold.rule.id,
-            name=fold.rule.name,
-            version=fold.rule.version,
-            ruleset=fold.rule.ruleset,
-            description=fold.rule.description or None,
-            reference=fold.rule.reference or None,
-        ),
+        rule=_rule_part(fold.rule),
         threat=_threat(fold.rule.tactics, fold.rule.techniques),
         **portray(first, fold.user_name, fold.effective_name, cluster, fold.addresses),
         detector=DetectorPart(
@@ -160,7 +154,7 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             event_count=fold.event_count,
             first_seen=first.time,
             last_seen=fold.last_seen,
-            identity=IdentityPart(kind=fold.identity_kind, namespace=fold.service_namespace or None),
+            identity=_identity_part(fold.identity_kind, fold.service_namespace),
             group=tuple(shown(value) for value in fold.group),
             evidence=tuple(to_evidence(request) for request in requests),
             degraded=fold.degraded,
@@ -174,7 +168,24 @@ def _outcome(fold: Fold) -> Literal["success", "failure", "unknown"]:
     return "failure" if fold.failed else "unknown"
 
 
-@lru_cache(maxsize=1024)  # a pack has a few dozen pairs of them
+@lru_cache(maxsize=_PARTS_KEPT)
+def _rule_part(rule: Rule) -> RulePart:
+    return RulePart(
+        id=rule.id,
+        name=rule.name,
+        version=rule.version,
+        ruleset=rule.ruleset,
+        description=rule.description or None,
+        reference=rule.reference or None,
+    )
+
+
+@lru_cache(maxsize=_PARTS_KEPT)
+def _identity_part(kind: IdentityKind, namespace: str) -> IdentityPart:
+    return IdentityPart(kind=kind, namespace=namespace or None)
+
+
+@lru_cache(maxsize=_PARTS_KEPT)
 def _threat(tags: tuple[str, ...], techniques: tuple[str, ...]) -> ThreatPart | None:
     if not tags and not techniques:
         return None

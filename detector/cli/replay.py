@@ -1,5 +1,6 @@
 """`detector replay`: archived logs through the whole path."""
 
+import gc
 import signal
 from datetime import datetime
 from enum import StrEnum
@@ -92,6 +93,7 @@ def replay(
     within = partial(normalise, since=time_of("--since", since), until=time_of("--until", until))
     locator = Locator([*settings.trusted_proxies, *(network_of(text) for text in trusted_proxy or [])])
     engine = Engine(load_rules(rules, settings, cases=False))
+    gc.freeze()  # rules and modules stay to the end: a twentieth of the time goes into looking at them for garbage
     behaviour = None
     if model != NONE:
         behaviour = open_behaviour(Path(model), None, alerts_a_day=settings.model.alerts_a_day, live=False)
