@@ -35,6 +35,7 @@ services-down: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench.methods
+	$(BIN)/python -m tests.bench.rules
 	$(BIN)/python -m tests.bench
 
 # What is derived from the code and kept beside it; a test fails when it is stale.

@@ -215,6 +215,10 @@ class Document(_Part):
         """The document as JSON values: times in ISO 8601 UTC, absent fields left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def to_json_text(self) -> str:
+        """The same as one line of ASCII."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, ensure_ascii=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:

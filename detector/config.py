@@ -16,13 +16,13 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from detector import formats
 from detector.errors import ConfigError
-from detector.sinks import elasticsearch, ndjson
-from detector.sources import kafka, tail
+from detector.sinks import elasticsearch_settings, ndjson
+from detector.sources import kafka_settings, tail
 
 ENVIRONMENT_PREFIX: Final = "DETECTOR_"
 
-SourceConfig: TypeAlias = Annotated[kafka.Config | tail.Config, Field(discriminator="type")]
-SinkConfig: TypeAlias = Annotated[elasticsearch.Config | ndjson.Config, Field(discriminator="type")]
+SourceConfig: TypeAlias = Annotated[kafka_settings.Config | tail.Config, Field(discriminator="type")]
+SinkConfig: TypeAlias = Annotated[elasticsearch_settings.Config | ndjson.Config, Field(discriminator="type")]
 
 
 class _Section(BaseModel):
@@ -172,7 +172,7 @@ def _is_harmless(where: str, given: object) -> bool:
 
 def _names(model: type[BaseModel]) -> list[str]:
     names: list[str] = []
-    for part in (model, kafka.Config, tail.Config, elasticsearch.Config, ndjson.Config):
+    for part in (model, kafka_settings.Config, tail.Config, elasticsearch_settings.Config, ndjson.Config):
         names += part.model_fields
     for field in model.model_fields.values():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

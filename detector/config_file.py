@@ -8,8 +8,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from detector.config import Settings
-from detector.sinks import elasticsearch, ndjson
-from detector.sources import kafka, tail
+from detector.sinks import elasticsearch_settings, ndjson
+from detector.sources import kafka_settings, tail
 
 _ALTERNATIVES: Final[dict[str, type[BaseModel]]] = {"source": tail.Config, "sink": ndjson.Config}
 _EXAMPLES: Final = {
@@ -27,7 +27,7 @@ _EXAMPLES: Final = {
 def example() -> str:
     """A TOML file with every setting: the required ones filled in, the others as comments that show the default."""
     lines = ["# Settings of detector. Each can also be given as DETECTOR_<SECTION>__<NAME>.", ""]
-    sections: dict[str, type[BaseModel]] = {"source": kafka.Config, "sink": elasticsearch.Config}
+    sections: dict[str, type[BaseModel]] = {"source": kafka_settings.Config, "sink": elasticsearch_settings.Config}
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             sections[name] = field.annotation

@@ -12,13 +12,18 @@ from typing import Final
 import msgspec
 
 from detector.alert import Alert, content_id
-from detector.fold_alert import Fold, from_fold
+from detector.fold_alert import Contribution, Fold, from_fold
 from detector.identity import IdentityKind
 from detector.match import Match
 from detector.score import Weight
 
 _NONE: Final[dict[str, Fold]] = {}
 _IDS_KEPT: Final = 100_000  # of closed alerts, so that a straggler cannot open one again
+
+
+_UNNAMED: Final = (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class FolderState(msgspec.Struct):
@@ -57,20 +62,25 @@ class Folder:
         """Open alerts by identity and what weights know them by."""
         for fold in self.state.open.values():
             self._by_key.setdefault(fold.key, {})[fold.id] = fold
+        self._none_over_before = _NEVER if not self.state.open else _EVER
+        """Event time until which no window ends: most batches end none, and need not look at every open alert."""
         self.late = 0
         """Matches that came after their alert was complete: shown already, no longer counted in it."""
 
     def add(self, matches: Iterable[Match], weights: Iterable[Weight] = ()) -> list[Alert]:
         """Take matches, and how usual they are; the alerts that open, or whose severity rises, come back at once."""
         before: dict[str, tuple[Fold, int]] = {}
+        contribution: Contribution | None = None
         for match in matches:
-            fold = self._fold_of(match)
+            if contribution is None or match.activity is not contribution.activity:
+                contribution = Contribution(match.activity)
+            fold = self._fold_of(match, contribution)
             if fold is None:
                 self.late += 1
                 continue
-            if fold.id not in before:
-                before[fold.id] = fold, fold.severity if fold.event_count else 0
-            fold.add(match)
+            if fold.degraded or not fold.event_count:  # else its severity cannot rise: spare comparing it
+                before.setdefault(fold.id, (fold, fold.severity if fold.event_count else 0))
+            fold.add(contribution, degraded=match.degraded)
         for weight in weights:
             for fold in self._by_key.get((weight.name, weight.alert_key), _NONE).values():
                 before.setdefault(fold.id, (fold, fold.severity))
@@ -83,8 +93,9 @@ class Folder:
         """Move event time on; the alerts whose windows are over come back complete."""
         state = self.state
         state.now = now if state.now is None else max(state.now, now)
-        over = [fold for fold in state.open.values() if fold.due <= state.now]
-        return self._close(over)
+        if state.now < self._none_over_before:
+            return []
+        return self._close([fold for fold in state.open.values() if fold.due <= state.now])
 
     def refresh(self) -> list[Alert]:
         """The open alerts as they now are, of which an older version was written."""
@@ -100,8 +111,6 @@ class Folder:
 
     def _close(self, folds: Sequence[Fold]) -> list[Alert]:
         state = self.state
-        if folds:
-            self._recent.clear()
         for fold in folds:
             del state.open[fold.id]
             alike = self._by_key[fold.key]
@@ -109,19 +118,22 @@ class Folder:
             if not alike:
                 del self._by_key[fold.key]
             state.closed[fold.id] = None
+        if folds:
+            self._recent = {key: fold for key, fold in self._recent.items() if fold.id in state.open}
+        self._none_over_before = min((fold.due for fold in state.open.values()), default=_NEVER)
         while len(state.closed) > _IDS_KEPT:
             del state.closed[next(iter(state.closed))]
         ordered = sorted(folds, key=lambda fold: (fold.window_start, fold.requests[0], fold.id))
         return [self._alert(fold, complete=True) for fold in ordered]
 
-    def _fold_of(self, match: Match) -> Fold | None:
+    def _fold_of(self, match: Match, contribution: Contribution) -> Fold | None:
         """The open alert that a match belongs to, opened if need be; None if that alert is complete already."""
-        rule, activity = match.rule, match.activity
-        identity = activity.identity
-        window = int(activity.received_time.timestamp() // rule.fold_seconds)
+        rule = match.rule
+        identity = match.activity.identity
+        window = int(contribution.received_seconds // rule.fold_seconds)
         # Nobody is accountable for these requests but whoever sits behind an address.
-        unnamed = identity.kind in (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
-        address = activity.addresses.source_ip if unnamed else ""
+        unnamed = identity.kind in _UNNAMED
+        address = match.activity.addresses.source_ip if unnamed else ""
         key = (rule.id, window, identity.name, identity.effective_name, address, match.group)
         fold = self._recent.get(key)
         if fold is None:
@@ -158,6 +170,7 @@ class Folder:
                 last_seen=match.activity.time,
             )
             self._by_key.setdefault(fold.key, {})[fold.id] = fold
+            self._none_over_before = min(self._none_over_before, fold.due)
         return fold
 
     def _alert(self, fold: Fold, *, complete: bool) -> Alert:

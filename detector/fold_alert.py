@@ -2,10 +2,12 @@
 
 from bisect import insort
 from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
 from typing import Final, Literal
 
 import msgspec
 
+from detector.activity import Activity
 from detector.alert import (
     ADDRESSES_KEPT,
     ATTACK_FRAMEWORK,
@@ -24,7 +26,7 @@ from detector.alert import (
 )
 from detector.attack import TACTICS, TECHNIQUES
 from detector.identity import IdentityKind
-from detector.match import SEVERITY, Level, Match, Rule
+from detector.match import SEVERITY, Level, Rule
 from detector.portrait import portray, resource_of
 from detector.printable import printable
 from detector.request import TEXT_MAX, Request, from_activity, masked, shown, to_evidence
@@ -39,6 +41,7 @@ _WEIGHED: Final = {
     1: {Level.LOW: Level.MEDIUM, Level.MEDIUM: Level.HIGH, Level.HIGH: Level.CRITICAL},
 }
 """What a level becomes for what is usual, and for what is unheard of; what is critical by rule stays so."""
+_PARTS_KEPT: Final = 4096  # parts of documents that many alerts share: validating them is half of what one costs
 _EVENT_TYPES: Final = {
     "create": "creation",
     "update": "change",
@@ -46,6 +49,29 @@ _EVENT_TYPES: Final = {
     "delete": "deletion",
     "deletecollection": "deletion",
 }
+
+
+class Contribution:
+    """What an activity adds to an alert: worked out once for all the alerts that it belongs to."""
+
+    def __init__(self, activity: Activity) -> None:
+        self.activity = activity
+        self.key = activity.request_key
+        self.time = activity.time
+        # Every stage of a request has it: which of them comes first must not matter.
+        self.received_time = activity.received_time
+        self.received_seconds = self.received_time.timestamp()
+        self.audit_id = (self.received_time, activity.event.audit_id[:256])
+        status = activity.event.response_status
+        code = None if status is None else status.code
+        self.succeeded = code is not None and code < 400
+        self.failed = code is not None and code >= 400
+        self.addresses = set(filter(None, (activity.addresses.source_ip, activity.addresses.client_ip)))
+
+    @cached_property
+    def request(self) -> Request:
+        """The request as an alert remembers it; few alerts do, for they keep their first ones only."""
+        return from_activity(self.activity)
 
 
 class Fold(msgspec.Struct):
@@ -101,33 +127,31 @@ class Fold(msgspec.Struct):
             self.weights[weight.start_seconds] = weight
             self.changes += 1
 
-    def add(self, match: Match) -> None:
+    def add(self, contribution: Contribution, *, degraded: bool) -> None:
         """Count a match; a later stage or a second delivery of a known request adds only its time."""
-        activity = match.activity
         self.changes += 1
-        self.last_seen = max(self.last_seen, activity.time)
-        if not match.degraded:
+        self.last_seen = max(self.last_seen, contribution.time)
+        if not degraded:
             self.degraded = False
-        key = activity.request_key
+        key = contribution.key
         if key in self.seen:
             return
         if len(self.seen) < _REQUESTS_KEPT:
             self.seen.add(key)
         self.event_count += 1
-        status = activity.event.response_status
-        if status is not None and status.code is not None:
-            self.succeeded = self.succeeded or status.code < 400
-            self.failed = self.failed or status.code >= 400
-        time = activity.received_time  # every stage of a request has it: which of them comes first must not matter
-        if len(self.requests) < EVIDENCE_KEPT or time < self.requests[-1].time:
-            insort(self.requests, from_activity(activity))
+        self.succeeded = self.succeeded or contribution.succeeded
+        self.failed = self.failed or contribution.failed
+        if len(self.requests) < EVIDENCE_KEPT or contribution.received_time < self.requests[-1].time:
+            insort(self.requests, contribution.request)
             del self.requests[EVIDENCE_KEPT:]
-        audit_id = activity.event.audit_id[:256]
-        if audit_id and (len(self.audit_ids) < AUDIT_IDS_KEPT or (time, audit_id) < self.audit_ids[-1]):
-            insort(self.audit_ids, (time, audit_id))
-            del self.audit_ids[AUDIT_IDS_KEPT:]
+        audit_id, kept = contribution.audit_id, self.audit_ids
+        if audit_id[1] and (not kept or kept[-1] <= audit_id) and len(kept) < AUDIT_IDS_KEPT:
+            kept.append(audit_id)  # in order of time, as most come: no place need be searched
+        elif audit_id[1] and (len(kept) < AUDIT_IDS_KEPT or audit_id < kept[-1]):
+            insort(kept, audit_id)
+            del kept[AUDIT_IDS_KEPT:]
         if len(self.addresses) < ADDRESSES_KEPT:
-            self.addresses.update(filter(None, (activity.addresses.source_ip, activity.addresses.client_ip)))
+            self.addresses.update(contribution.addresses)
 
 
 def from_fold(fold: Fold, cluster: str, created: datetime, *, complete: bool) -> Alert:
@@ -155,15 +179,8 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             created=created,
             ingested=created,
         ),
-        rule=RulePart(
-            id=fold.rule.id,
-            name=fold.rule.name,
-            version=fold.rule.version,
-            ruleset=fold.rule.ruleset,
-            description=fold.rule.description or None,
-            reference=fold.rule.reference or None,
-        ),
-        threat=_threat(fold.rule),
+        rule=_rule_part(fold.rule),
+        threat=_threat(fold.rule.tactics, fold.rule.techniques),
         **portray(first, fold.user_name, fold.effective_name, cluster, fold.addresses),
         detector=DetectorPart(
             kind=fold.rule.kind,
@@ -171,7 +188,7 @@ def _document(fold: Fold, cluster: str, created: datetime) -> Document:
             event_count=fold.event_count,
             first_seen=first.time,
             last_seen=fold.last_seen,
-            identity=IdentityPart(kind=fold.identity_kind, namespace=fold.service_namespace or None),
+            identity=_identity_part(fold.identity_kind, fold.service_namespace),
             group=tuple(shown(value) for value in fold.group),
             evidence=tuple(to_evidence(request) for request in requests),
             degraded=fold.degraded,
@@ -194,16 +211,32 @@ def _outcome(fold: Fold) -> Literal["success", "failure", "unknown"]:
     return "failure" if fold.failed else "unknown"
 
 
-def _threat(rule: Rule) -> ThreatPart | None:
-    if not rule.tactics and not rule.techniques:
+@lru_cache(maxsize=_PARTS_KEPT)
+def _rule_part(rule: Rule) -> RulePart:
+    return RulePart(
+        id=rule.id,
+        name=rule.name,
+        version=rule.version,
+        ruleset=rule.ruleset,
+        description=rule.description or None,
+        reference=rule.reference or None,
+    )
+
+
+@lru_cache(maxsize=_PARTS_KEPT)
+def _identity_part(kind: IdentityKind, namespace: str) -> IdentityPart:
+    return IdentityPart(kind=kind, namespace=namespace or None)
+
+
+@lru_cache(maxsize=_PARTS_KEPT)
+def _threat(tags: tuple[str, ...], techniques: tuple[str, ...]) -> ThreatPart | None:
+    if not tags and not techniques:
         return None
-    tactics = [TACTICS[tactic] for tactic in rule.tactics if tactic in TACTICS]
+    tactics = [TACTICS[tag] for tag in tags if tag in TACTICS]
     return ThreatPart(
         framework=ATTACK_FRAMEWORK,
         tactic=Named(id=tuple(tactic for tactic, _ in tactics), name=tuple(name for _, name in tactics)),
-        technique=Named(
-            id=rule.techniques, name=tuple(TECHNIQUES[item] for item in rule.techniques if item in TECHNIQUES)
-        ),
+        technique=Named(id=techniques, name=tuple(TECHNIQUES[item] for item in techniques if item in TECHNIQUES)),
     )
 
 

@@ -1,6 +1,7 @@
 """Portrait: who acted, from where and on what; the parts of an alert that its first request gives."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypedDict
 
 from detector.alert import (
@@ -29,6 +30,12 @@ class Portrait(TypedDict):
 
 def portray(first: Request, name: str, effective_name: str, cluster: str, addresses: Iterable[str]) -> Portrait:
     """Draw an alert's identity, addresses and object; `first` must be masked already."""
+    return _portray(first, name, effective_name, cluster, tuple(sorted(addresses)))
+
+
+# Several rules often fire on one request: these parts, half of what a document costs, are then made once for all.
+@lru_cache(maxsize=1024)
+def _portray(first: Request, name: str, effective_name: str, cluster: str, addresses: tuple[str, ...]) -> Portrait:
     effective = effective_name[:TEXT_MAX]
     return Portrait(
         user=UserPart(
@@ -46,7 +53,7 @@ def portray(first: Request, name: str, effective_name: str, cluster: str, addres
             resource=ResourcePart(type=resource_of(first) or None, name=first.name or None),
         ),
         related=RelatedPart(
-            user=tuple(dict.fromkeys(one for one in (name[:TEXT_MAX], effective) if one)), ip=tuple(sorted(addresses))
+            user=tuple(dict.fromkeys(one for one in (name[:TEXT_MAX], effective) if one)), ip=addresses
         ),
     )
 

@@ -1,6 +1,7 @@
 """Request: what an alert remembers of one contributing request; never a body, a request URI or a token."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ from detector.alert import Evidence
 from detector.redact import mask_secrets
 
 TEXT_MAX: Final = 1024  # as much as Elasticsearch indexes of a keyword; a client may send more
+_REMEMBERED: Final = 1024  # one request stands in the alerts of several rules; masking its texts costs most of each
 
 
 class Request(msgspec.Struct, frozen=True, order=True):
@@ -55,6 +57,7 @@ def from_activity(activity: Activity) -> Request:
     )
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def masked(request: Request) -> Request:
     """The request with no text in it that could be a credential."""
     texts = ("verb", "resource", "subresource", "namespace", "name", "user_agent", "user_id")
@@ -62,6 +65,7 @@ def masked(request: Request) -> Request:
     return msgspec.structs.replace(request, roles=roles, **{name: shown(getattr(request, name)) for name in texts})
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def to_evidence(request: Request) -> Evidence:
     """A request as it stands in an alert."""
     return Evidence(
@@ -79,4 +83,7 @@ def to_evidence(request: Request) -> Evidence:
 
 def shown(text: str) -> str:
     """A text that a client chose, cut and without secrets."""
-    return mask_secrets(text[:TEXT_MAX])
+    return _shown(text[:TEXT_MAX])
+
+
+_shown: Final = lru_cache(maxsize=_REMEMBERED)(mask_secrets)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 NONE: Final = "none"
 
 
-def load_rules(given: str | None, settings: "Settings") -> "list[CompiledRule]":
-    """The rules of `--rules`, or else of the settings, or else the bundled ones."""
+def load_rules(given: str | None, settings: "Settings", *, cases: bool = True) -> "list[CompiledRule]":
+    """The rules of `--rules`, or else of the settings, or else the bundled ones; with or without their cases."""
     from detector.sigma.load import BUNDLED, load
 
     if given == NONE:
         return []
-    return load(Path(given) if given else settings.rules.path or BUNDLED)
+    return load(Path(given) if given else settings.rules.path or BUNDLED, cases=cases)
 
 
 def open_behaviour(directory: Path, state: "BehaviourState | None", *, alerts_a_day: float, live: bool) -> "Behaviour":

@@ -68,8 +68,8 @@ class CompiledRule:
     lines: Lines
 
 
-def load(path: Path) -> list[CompiledRule]:
-    """Load a rule file, or every rule file below a folder.
+def load(path: Path, *, cases: bool = True) -> list[CompiledRule]:
+    """Load a rule file, or every rule file below a folder; `cases=False` leaves out what only tests of rules need.
 
     Raises:
         RuleError: with every problem of every file; nothing is loaded then.
@@ -83,7 +83,7 @@ def load(path: Path) -> list[CompiledRule]:
         raise RuleError([RuleProblem(path, 1, "no rule files (*.yml) below this folder")])
     ruleset, conditions = _ruleset(path), _Conditions()
     for file in files:
-        rules += _load_file(file, ruleset, conditions, problems)
+        rules += _load_file(file, ruleset, conditions, problems, cases=cases)
     first: dict[str, CompiledRule] = {}
     for rule in rules:
         earlier = first.setdefault(rule.metadata.id, rule)
@@ -109,7 +109,7 @@ def _ruleset(path: Path) -> str:
 
 
 def _load_file(
-    path: Path, ruleset: str, conditions: "_Conditions", problems: list[RuleProblem]
+    path: Path, ruleset: str, conditions: "_Conditions", problems: list[RuleProblem], *, cases: bool
 ) -> Iterator[CompiledRule]:
     try:
         content = path.read_bytes()
@@ -121,7 +121,7 @@ def _load_file(
         return
     origin = _Origin(path, hashlib.sha256(content).hexdigest()[:12], ruleset)
     try:
-        parsed = list(documents(content))
+        parsed = list(documents(content, cases=cases))
     except YamlError as error:
         problems.append(RuleProblem(path, error.line, printable(str(error))))
         return
@@ -144,13 +144,19 @@ class _Conditions:
     def __init__(self) -> None:
         self._known: dict[str, Node] = {}
 
-    def compile(self, rule: SigmaRule, detection: object) -> Node:
-        """The tree of a rule; `detection` is what its file says."""
-        text = repr(detection)  # tells 1, 1.0, true and "1" apart
+    def parse(self, document: dict[str, Any]) -> tuple[SigmaRule, Node]:
+        """Parse a rule and compile its condition, or take the one that an earlier rule with its detection has."""
+        text = repr(document.get("detection"))  # tells 1, 1.0, true and "1" apart
         node = self._known.get(text)
-        if node is None:
-            node = self._known[text] = compile_condition(parse_condition(rule))
-        return node
+        if node is not None:
+            return parse({**document, "detection": _ANY_DETECTION}), node
+        rule = parse(document)
+        node = self._known[text] = compile_condition(parse_condition(rule))
+        return rule, node
+
+
+_ANY_DETECTION: Final = {"selection": {"verb": "get"}, "condition": "selection"}
+"""Stands for a detection that pySigma has parsed already, which is most of what a rule costs it."""
 
 
 class _Origin(NamedTuple):
@@ -163,7 +169,7 @@ class _Origin(NamedTuple):
 
 def _compile(document: dict[str, Any], lines: Lines, origin: _Origin, conditions: _Conditions) -> CompiledRule:
     extension = Extension.model_validate(document.pop("detector", {}))
-    rule = parse(document)
+    rule, node = conditions.parse(document)
     if rule.logsource.product != "kubernetes" or rule.logsource.service != "audit":
         raise UnsupportedError("logsource must be product: kubernetes, service: audit", "logsource")
     if rule.id is None or rule.level is None:
@@ -184,7 +190,6 @@ def _compile(document: dict[str, Any], lines: Lines, origin: _Origin, conditions
         message=extension.message,
     )
     groups = tuple(_group_field(name) for name in extension.group_by)
-    node = conditions.compile(rule, document["detection"])
     return CompiledRule(metadata, node, groups, extension.covers, extension.tests, origin.path, lines)
 
 

@@ -4,8 +4,10 @@ A pack of hundreds of files is read at every start, and its YAML costs most of t
 the parser meets is checked and built in the same pass.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import yaml
@@ -13,8 +15,7 @@ import yaml
 _NODES_MAX: Final = 10_000
 _DEPTH_MAX: Final = 64
 _TEXT: Final = "tag:yaml.org,2002:str"
-_PLAIN_KEPT: Final = 10_000  # the words of a pack, `get` or `allow`, come again and again
-_PLAIN_CHARACTERS: Final = 100
+_WORDS_KEPT: Final = 10_000  # the words of a pack, `get` or `allow`, come again and again
 
 
 class YamlError(Exception):
@@ -48,12 +49,32 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
+# Two thirds of a file are its cases, at its end: below `tests:` in `detector:` every line is indented deeper than that.
+_CASES: Final = re.compile(rb"^detector:\n(?:(?:  .*)?\n)*?  tests:(\n(?:(?:   .*|  - .*|)\n)+)\Z", re.MULTILINE)
+
+
+def documents(content: bytes, *, cases: bool = True) -> Iterator[tuple[dict[str, Any], Lines]]:
     """Parse YAML with bounds: no aliases (they make bombs), no tags, no duplicate keys, no deep nesting.
+
+    Args:
+        content: a file's bytes.
+        cases: False to pass over `detector.tests` unread, where a file ends with it; what reads otherwise without its
+            cases (a text in quotes may go on over lines of any look) is read with them.
 
     Raises:
         YamlError: at the first fault; nothing of the file is to be used then.
     """
+    found = None if cases else _CASES.search(content)
+    if found:
+        try:
+            yield from list(_documents(content[: found.start(1)] + b" []\n"))
+        except YamlError:
+            yield from _documents(content)
+    else:
+        yield from _documents(content)
+
+
+def _documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
     try:
         yield from _Builder(content)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -100,7 +121,7 @@ class _Builder:
     def _value(self, event: Any) -> Any:
         kind = type(event)
         if kind is yaml.ScalarEvent:
-            return _plain(event)[1] if event.implicit[0] else event.value
+            return _plain(event) if event.implicit[0] else event.value
         self._depth += 1
         if self._depth > _DEPTH_MAX:
             raise YamlError(_line(event), f"deeper than {_DEPTH_MAX} levels")
@@ -118,7 +139,7 @@ class _Builder:
         """Build a mapping; refuse keys that are no text or stand twice."""
         values: dict[str, Any] = {}
         while type(event := self._next()) is not yaml.MappingEndEvent:
-            if type(event) is not yaml.ScalarEvent or (event.implicit[0] and _plain(event)[0] != _TEXT):
+            if type(event) is not yaml.ScalarEvent or (event.implicit[0] and _tag(event.value) != _TEXT):
                 name = repr(event.value) if type(event) is yaml.ScalarEvent else "of several parts"
                 raise YamlError(_line(event), f"the key {name} is not text; put it in quotes")
             name = event.value
@@ -131,19 +152,20 @@ class _Builder:
 
 _loader: Final = yaml.SafeLoader("")
 _loader.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
-_plain_known: dict[str, tuple[str, Any]] = {}
 
 
-def _plain(event: Any) -> tuple[str, Any]:
-    """The tag and the value of a scalar without quotes: `true`, `5`, `null`, or the text itself."""
-    text = event.value
-    known = _plain_known.get(text)
-    if known is None:
-        tag = _loader.resolve(yaml.ScalarNode, text, event.implicit)  # type: ignore[no-untyped-call]
-        known = tag, _loader.construct_object(yaml.ScalarNode(tag, text, event.start_mark))
-        if len(_plain_known) < _PLAIN_KEPT and len(text) <= _PLAIN_CHARACTERS:
-            _plain_known[text] = known
-    return known
+@lru_cache(maxsize=_WORDS_KEPT)
+def _tag(text: str) -> str:
+    """What a text without quotes is: `true` a boolean, `5` a number."""
+    tag: str = _loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    return tag
+
+
+def _plain(event: Any) -> Any:
+    tag = _tag(event.value)
+    return (
+        event.value if tag == _TEXT else _loader.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark))
+    )
 
 
 def _line(event: yaml.Event) -> int:

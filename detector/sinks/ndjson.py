@@ -1,6 +1,5 @@
 """Sink: NDJSON, a file or stdout with one alert a line. Once `write` returns, the lines are on disk."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +71,7 @@ class NdjsonSink:
 
 def _line(alert: Alert) -> str:
     # All but ASCII is escaped: names that a client chose cannot steer the terminal or break the line.
-    return json.dumps(alert.document.to_json(), separators=(",", ":"))
+    return alert.document.to_json_text()
 
 
 def _remedy(error: OSError, path: Path) -> str:

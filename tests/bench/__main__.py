@@ -14,9 +14,6 @@ def main() -> int:
     bare = measure.best_seconds(lambda: measure.decode_bare(values))
     replay = measure.best_replay_seconds()
     with tempfile.TemporaryDirectory() as directory:
-        many = measure.best_replay_seconds(measure.copy_rules(Path(directory), copies=10))
-        count = len(list(Path(directory).glob("*.yml")))
-    with tempfile.TemporaryDirectory() as directory:
         once, twelve_times = (measure.peak_bytes(copies, Path(directory)) for copies in (1, 12))
     model = load(measure.MODEL)
     with_model = measure.best_replay_seconds(model=model)
@@ -30,7 +27,6 @@ def main() -> int:
     print(
         f"peak memory {once / 2**20:.0f} MiB for {events:,} events, {twelve_times / 2**20:.0f} MiB for {12 * events:,}"
     )
-    print(f"replay with {count} rules takes {many / replay:.2f} times as long as with {count // 10} (no target yet)")
     print(f"replay with the model takes {with_model / replay:.2f} times as long as with rules alone (wanted: 1.6)")
     print(f"training takes {training / replay:.2f} times as long as a replay (wanted: 3)")
     missed = 0

@@ -2,12 +2,14 @@
 
 import gc
 import re
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
+from statistics import median
 from uuid import uuid4
 
 import msgspec
@@ -52,9 +54,9 @@ class _Nowhere:
         """Do nothing."""
 
 
-def lines() -> list[bytes]:
-    """The events of the test days, undecoded."""
-    with SAMPLE.open("rb") as file:
+def lines(sample: Path = SAMPLE) -> list[bytes]:
+    """The events of a sample, by default of the test days, undecoded."""
+    with sample.open("rb") as file:
         return zstandard.ZstdDecompressor().stream_reader(file).read().splitlines()
 
 
@@ -113,6 +115,32 @@ def best_seconds(what: Callable[[], object], rounds: int = ROUNDS) -> float:
         what()
         best = min(best, time.perf_counter() - start)
     return best
+
+
+def replay_cpu_seconds(path: Path, rules: Path, output: Path) -> float:
+    """CPU time of a `detector replay` as a user runs it, start-up and writing included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [str(_DETECTOR), "replay", "-q", "--trusted-proxy", "127.0.0.1/32", "--rules", str(rules)]
+    subprocess.run([*command, "--output", str(output), str(path)], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def decode_cpu_seconds(values: Sequence[bytes]) -> float:
+    """CPU time of the bare typed decoding."""
+    gc.collect()
+    start = time.process_time()
+    decode_bare(values)
+    return time.process_time() - start
+
+
+def interleaved(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """The median of each measure; all are taken once a round, so that a busy machine slows them alike."""
+    taken: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            taken[name].append(measure())
+    return {name: median(values) for name, values in taken.items()}
 
 
 def best_replay_seconds(rules: Path = BUNDLED, model: Model | None = None, rounds: int = ROUNDS) -> float:

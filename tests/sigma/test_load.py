@@ -373,3 +373,24 @@ def test_a_status_that_no_api_server_writes_loads_and_never_fires(tmp_path: Path
     """One rule of SigmaHQ asks for the code `ALLOW`, a word of another product's log."""
     rule = _enumeration(tmp_path, "ALLOW")
     assert rule.node.evaluate(activity(event(userAgent="azurehound"))) is False
+
+
+@pytest.mark.parametrize("end", ["", '  message: "a\n  tests:\n    b"\n'])
+def test_a_rule_loaded_without_its_cases_differs_in_nothing_else(tmp_path: Path, end: str) -> None:
+    """A replay needs no cases; a text that only looks like them is read as the text it is."""
+    cases = end or "  tests:\n  - name: a\n\n    match: true\n    event: {verb: get}\n"
+    path = _written(tmp_path, RULE + "detector:\n  fold_seconds: 60\n" + cases)
+    (whole,), (bare,) = load(path), load(path, cases=False)
+    assert (whole.metadata, whole.lines.first) == (bare.metadata, bare.lines.first)
+    assert (len(whole.cases), len(bare.cases)) == (0 if end else 1, 0)
+
+
+def test_rules_of_one_detection_share_its_tree(tmp_path: Path) -> None:
+    """So the engine asks it once; a text and a number that print alike are two questions."""
+    other = _in_place_of("0001", "0002")
+    number, text = (_in_place_of("verb: get", f"verb: {value}") for value in ("5", "'5'"))
+    for index, content in enumerate((RULE, other, number.replace("0001", "0003"), text.replace("0001", "0004"))):
+        _written(tmp_path, content, f"{index}.yml")
+    nodes = [rule.node for rule in load(tmp_path)]
+    assert nodes[0] is nodes[1]
+    assert len({id(node) for node in nodes}) == 3
