@@ -16,7 +16,7 @@ HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 TOKENS_MAX: Final = (
     2_000  # a dimension and identity; the rarest go first. 100 bytes each: 1.6 MB an identity at the worst
 )
-IDENTITIES_MAX: Final = 100_000  # those that were silent for longest go first
+IDENTITIES_MAX: Final = 100_000  # the least known go first, a tenth at a time, for finding them means sorting all
 _PEERS_WEIGHT: Final = 2.0  # windows that the peers' habits count for: as much as two windows of one's own
 _CLUSTER_WEIGHT: Final = 2.0  # identities that the whole cluster's habits count for, within the peers'
 _RARE: Final = 0.02  # identities that could have done what nobody did
@@ -94,18 +94,24 @@ class Baselines(msgspec.Struct):
     def _make_room(self) -> None:
         if len(self.identities) < IDENTITIES_MAX:
             return
-        silent = sorted(self.identities, key=lambda name: (self.identities[name].last_seconds, name))
-        for name in silent[: IDENTITIES_MAX // 100]:
+        # By windows, of which recent ones weigh more: a flood of names that are used once drives out only itself.
+        least = sorted(self.identities, key=lambda name: (self.identities[name].windows, name))
+        for name in least[: IDENTITIES_MAX // 10]:
             habit = self.identities.pop(name)
-            self.groups[habit.peer_group].members -= 1
-            self.cluster.members -= 1
             for dimension, weights in habit.tokens.items():
                 for token in weights:
                     self._lose(habit.peer_group, dimension, token)
+            self.cluster.members -= 1
+            self.groups[habit.peer_group].members -= 1
+            if not self.groups[habit.peer_group].members:
+                del self.groups[habit.peer_group]
 
     def _lose(self, group: PeerGroup, dimension: str, token: str) -> None:
         for crowd in (self.groups[group], self.cluster):
-            crowd.tokens[dimension][token] -= 1
+            counts = crowd.tokens[dimension]
+            counts[token] -= 1
+            if not counts[token]:
+                del counts[token]
 
 
 _NOBODY: Final = Crowd()
