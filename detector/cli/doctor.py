@@ -1,7 +1,7 @@
 """`detector doctor`: what is wrong, in a line each, and what to do."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -24,7 +24,7 @@ def doctor(
 
     settings = load(common.config)
     checks: list[tuple[bool, str]] = [(True, f"settings: {common.config or 'defaults and environment'} can be used")]
-    for name, examine in (("rules", _rules), ("source", _source), ("sink", _sink), ("state", _state)):
+    for name, examine in _CHECKS.items():
         try:
             checks += [(ok, f"{name}: {line}") for ok, line in examine(settings)]
         except DetectorError as error:
@@ -51,6 +51,15 @@ def _rules(settings: "Settings") -> list[tuple[bool, str]]:
     if failures:
         return [(False, str(failure)) for failure in failures]
     return [(True, f"{len(rules)} rules loaded, all their cases hold")]
+
+
+def _model(settings: "Settings") -> list[tuple[bool, str]]:
+    from detector.model.store import load
+
+    if settings.model.path is None:
+        return [(True, "none; rules work alone")]
+    model = load(settings.model.path)
+    return [(True, f"{model.label} can be used, it knows {model.manifest.identities:,} identities")]
 
 
 def _source(settings: "Settings") -> list[tuple[bool, str]]:
@@ -89,3 +98,6 @@ def _state(settings: "Settings") -> list[tuple[bool, str]]:
         state.close()
     streams = len(snapshot.positions)
     return [(True, f"{settings.state.directory}: {streams} streams, {len(snapshot.folder.open)} open alerts")]
+
+
+_CHECKS: Final = {"rules": _rules, "model": _model, "source": _source, "sink": _sink, "state": _state}

@@ -16,7 +16,7 @@ from detector.errors import ModelError
 from detector.features import load as load_features
 from detector.model.forest import Forest, threshold_for
 from detector.model.live import LATENESS_SECONDS, Behaviour
-from detector.model.store import load, save
+from detector.model.store import load
 from detector.model.train import Training
 from detector.score import WINDOW_SECONDS, BehaviourState, Score
 from detector.score_alert import from_score
@@ -221,10 +221,7 @@ def test_a_score_means_a_number_of_windows_a_day() -> None:
 
 
 def _save(directory: Path) -> Path:
-    forest, state = town.trained()
-    baselines = msgspec.msgpack.decode(state, type=BehaviourState).baselines
-    about = {"name": "town", "version": "1", "seed": 7, "first_time": town.START, "last_time": DAY, "requests": 1}
-    save(directory, forest, baselines, about)
+    town.save(directory)
     return directory
 
 
