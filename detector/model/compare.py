@@ -142,7 +142,7 @@ def agree(first: Judge, second: Judge) -> Agreement:
     alerts = [(one.scores[0] >= first.threshold, one.scores[1] >= second.threshold, one) for one in verdicts]
     return Agreement(
         windows=len(keys),
-        rank_correlation=_correlation(_ranks(scores[0]), _ranks(scores[1])) if keys else None,
+        rank_correlation=correlation(ranks(scores[0]), ranks(scores[1])) if keys else None,
         both=_strangest(one for a, b, one in alerts if a and b),
         only_first=_strangest(one for a, b, one in alerts if a and not b),
         only_second=_strangest(one for a, b, one in alerts if b and not a),
@@ -166,14 +166,14 @@ def _raw_at(model: Model, windows_a_day: float) -> float:
     return float(raw[np.argmax(model.forest.calibration.windows_a_day(raw) <= windows_a_day)])
 
 
-def _ranks(values: Values) -> Values:
+def ranks(values: Values) -> Values:
     """Ranks, equal values sharing the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts - 1) / 2.0)[inverse])
 
 
-def _correlation(one: Values, other: Values) -> float | None:
+def correlation(one: Values, other: Values) -> float | None:
     """Pearson's; None where one of the two is constant."""
     one, other = one - one.mean(), other - other.mean()
     scale = float(np.sqrt((one @ one) * (other @ other)))

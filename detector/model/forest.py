@@ -78,9 +78,9 @@ class Forest:
         self._feature = np.where(leaf, 0, self._feature)
         depths = np.concatenate([_depths(tree.children_left, tree.children_right) for tree in trees])
         samples = np.concatenate([tree.n_node_samples for tree in trees])
-        self._length = depths + _average_path_length(samples)
+        self._length = depths + average_path_length(samples)
         self._steps = int(depths.max())
-        self._normaliser = len(trees) * float(_average_path_length(np.array([fitted.max_samples_]))[0])
+        self._normaliser = len(trees) * float(average_path_length(np.array([fitted.max_samples_]))[0])
 
     def raw_scores(self, vectors: Vectors) -> Values:
         """Strangeness before calibration, equal to minus scikit-learn's `score_samples`; here the sign is turned."""
@@ -117,7 +117,7 @@ def _depths(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int
     return depths
 
 
-def _average_path_length(samples: NDArray[np.int64]) -> Values:
+def average_path_length(samples: NDArray[np.int64]) -> Values:
     """Average depth of an unsuccessful search in a binary tree of so many samples, c(n) of the paper."""
     many = np.maximum(samples, 3).astype(np.float64)
     length = 2.0 * (np.log(many - 1.0) + _EULER_GAMMA) - 2.0 * (many - 1.0) / many
