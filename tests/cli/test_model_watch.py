@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from detector import metrics
+from detector.cli.run import _open_behaviour
+from detector.config import ModelConfig
+from detector.state import Snapshot
 from tests.cli import called, detector
 from tests.model import town
 from tests.model.test_model import DAY, MALLORY, intrusion
@@ -168,3 +173,13 @@ def test_a_model_that_cannot_be_used_stops_a_replay_and_shows_in_doctor(
     (tmp_path / "detector.toml").write_text('[model]\npath = "broken"\n')
     assert called(monkeypatch, "doctor", "--config", "detector.toml", cwd=tmp_path) == 1
     assert "FAIL  model: broken holds no model: features.json is missing" in capsys.readouterr().out
+
+
+def test_run_goes_on_with_rules_alone_and_shows_it(tmp_path: Path) -> None:
+    """By a metric and a warning that says what to do."""
+    with structlog.testing.capture_logs() as logs:
+        assert _open_behaviour(ModelConfig(path=tmp_path), Snapshot()) is None
+    assert metrics.DEGRADED._value.get() == 1.0
+    assert logs[0]["log_level"] == "warning"
+    assert "`detector model train` makes one" in logs[0]["reason"]
+    metrics.DEGRADED.set(0)
