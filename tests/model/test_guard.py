@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from detector.baseline import TOKENS_MAX, Baselines
+from detector.model import live
 from detector.model.forest import threshold_for
 from detector.score import Score
 from tests.model import town
@@ -68,6 +69,16 @@ def test_one_identity_moves_its_peers_by_no_more_than_one_member(windows: int) -
     assert view.surprise_bits("object", "noise 0") > 3.0
     assert len(baselines.identities["loud"].tokens["object"]) <= TOKENS_MAX
     assert len(baselines.cluster.tokens["object"]) <= TOKENS_MAX
+
+
+def test_a_flood_of_names_crowds_out_no_known_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are bounded; the intruder among the flood is still found."""
+    monkeypatch.setattr(live, "WINDOWS_MAX", 20)
+    model = behaviour(live=False)
+    flood = [town.activity(town.request(DAY, f"system:serviceaccount:web:flood-{number}")) for number in range(100)]
+    model.update(flood)
+    assert sum(map(len, model.state.windows.values())) == 20
+    assert MALLORY in alerted(run(model, intrusion()))
 
 
 def test_a_brand_new_identity_is_known_as_young() -> None:
