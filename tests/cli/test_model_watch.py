@@ -147,7 +147,7 @@ def test_training_tells_what_it_left_out(
     events = len(usual.splitlines())
     assert f"left out: {events:,} given twice" in told
     assert "left out: 4 in alerts judged malicious" in told
-    assert f"4 in alerts judged malicious, {events:,} given twice" in (tmp_path / "m" / "1" / "card.md").read_text()
+    assert f"{events:,} given twice, 4 in alerts judged malicious" in (tmp_path / "m" / "1" / "card.md").read_text()
 
 
 def test_a_benign_verdict_lets_an_alert_teach(
