@@ -86,8 +86,8 @@ class Baselines(msgspec.Struct):
         return float(2.0 ** ((seconds - self.epoch_seconds) / HALF_LIFE_SECONDS))
 
     def _forget_rarest(self, habit: Habit, dimension: str) -> None:
-        weights = habit.tokens[dimension]
-        for token in sorted(weights, key=lambda token: (weights[token], token))[: TOKENS_MAX // 10]:
+        weights, kept = habit.tokens[dimension], TOKENS_MAX * 9 // 10
+        for token in sorted(weights, key=lambda token: (weights[token], token))[: len(weights) - kept]:
             del weights[token]
             self._lose(habit.peer_group, dimension, token)
 
