@@ -16,7 +16,7 @@ HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 TOKENS_MAX: Final = (
     2_000  # a dimension and identity; the rarest go first. 100 bytes each: 1.6 MB an identity at the worst
 )
-IDENTITIES_MAX: Final = 100_000  # those that were silent for longest go first
+IDENTITIES_MAX: Final = 100_000  # the least known go first, a tenth at a time, for finding them means sorting all
 _PEERS_WEIGHT: Final = 2.0  # windows that the peers' habits count for: as much as two windows of one's own
 _CLUSTER_WEIGHT: Final = 2.0  # identities that the whole cluster's habits count for, within the peers'
 _RARE: Final = 0.02  # identities that could have done what nobody did
@@ -45,6 +45,7 @@ class Habit(msgspec.Struct):
 
     peer_group: PeerGroup
     windows: float = 0.0
+    first_seconds: float = 0.0
     last_seconds: float = 0.0
     tokens: dict[str, dict[str, float]] = {}
     rate: Rhythm = msgspec.field(default_factory=Rhythm)
@@ -81,7 +82,7 @@ class Baselines(msgspec.Struct):
         habit = self.identities.get(name)
         if habit is None:
             self._make_room()
-            habit = self.identities[name] = Habit(group)
+            habit = self.identities[name] = Habit(group, first_seconds=seconds)
             self.groups.setdefault(group, Crowd()).members += 1
             self.cluster.members += 1
         weight = self._inflation(seconds)
@@ -106,26 +107,32 @@ class Baselines(msgspec.Struct):
         return float(2.0 ** ((seconds - self.epoch_seconds) / HALF_LIFE_SECONDS))
 
     def _forget_rarest(self, habit: Habit, dimension: str) -> None:
-        weights = habit.tokens[dimension]
-        for token in sorted(weights, key=lambda token: (weights[token], token))[: TOKENS_MAX // 10]:
+        weights, kept = habit.tokens[dimension], TOKENS_MAX * 9 // 10
+        for token in sorted(weights, key=lambda token: (weights[token], token))[: len(weights) - kept]:
             del weights[token]
             self._lose(habit.peer_group, dimension, token)
 
     def _make_room(self) -> None:
         if len(self.identities) < IDENTITIES_MAX:
             return
-        silent = sorted(self.identities, key=lambda name: (self.identities[name].last_seconds, name))
-        for name in silent[: IDENTITIES_MAX // 100]:
+        # By windows, of which recent ones weigh more: a flood of names that are used once drives out only itself.
+        least = sorted(self.identities, key=lambda name: (self.identities[name].windows, name))
+        for name in least[: IDENTITIES_MAX // 10]:
             habit = self.identities.pop(name)
-            self.groups[habit.peer_group].members -= 1
-            self.cluster.members -= 1
             for dimension, weights in habit.tokens.items():
                 for token in weights:
                     self._lose(habit.peer_group, dimension, token)
+            self.cluster.members -= 1
+            self.groups[habit.peer_group].members -= 1
+            if not self.groups[habit.peer_group].members:
+                del self.groups[habit.peer_group]
 
     def _lose(self, group: PeerGroup, dimension: str, token: str) -> None:
         for crowd in (self.groups[group], self.cluster):
-            crowd.tokens[dimension][token] -= 1
+            counts = crowd.tokens[dimension]
+            counts[token] -= 1
+            if not counts[token]:
+                del counts[token]
 
 
 Recent: TypeAlias = Mapping[str, Mapping[str, float]]
@@ -160,6 +167,11 @@ class View:
     def windows(self) -> float:
         """How many windows the identity is known for, the forgotten ones discounted."""
         return self.habit.windows / self._inflation
+
+    @property
+    def known_seconds(self) -> float:
+        """Between the first and the last window of the identity."""
+        return self.habit.last_seconds - self.habit.first_seconds
 
     @property
     def usual_rate(self) -> tuple[float, float] | None:

@@ -36,11 +36,15 @@ _REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond
 LATENESS: Final = timedelta(minutes=10)
 """How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
 _WEIGHED: Final = {
+    -2: {Level.MEDIUM: Level.LOW, Level.HIGH: Level.LOW},
     -1: {Level.MEDIUM: Level.LOW, Level.HIGH: Level.MEDIUM},
     0: {},
-    1: {Level.LOW: Level.MEDIUM, Level.MEDIUM: Level.HIGH, Level.HIGH: Level.CRITICAL},
+    1: {Level.MEDIUM: Level.HIGH, Level.HIGH: Level.CRITICAL},
 }
-"""What a level becomes for what is usual, and for what is unheard of; what is critical by rule stays so."""
+"""What a level becomes for what is usual, and for what is unheard of; what is critical by rule stays so.
+
+What is low by rule stays so too: half of it is unheard of, and several such signals make a behaviour alert together.
+"""
 _PARTS_KEPT: Final = 4096  # parts of documents that many alerts share: validating them is half of what one costs
 _EVENT_TYPES: Final = {
     "create": "creation",

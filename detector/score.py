@@ -93,7 +93,7 @@ class Weight(msgspec.Struct, frozen=True):
     alert_key: str
     start_seconds: float
     shift: int
-    """1 for what neither the identity nor its peers do, -1 for what it does all the time."""
+    """1 for what neither the identity nor its peers do, -1 for a habit, -2 for what it does all the time."""
     reason: Reason
 
 
@@ -173,6 +173,8 @@ class BehaviourState(msgspec.Struct):
     """The news of the last day: by identity, window, dimension and token its surprise in bits."""
     episodes: dict[float, dict[str, Episode]] = {}
     """By day, then by identity."""
+    cold_until_seconds: float = 0.0
+    """A day after most of whom an hour saw were unknown: the baselines are of another cluster, or of long ago."""
     closed_before_seconds: float = 0.0
     """Windows before this time are over for good; what comes later for them is too late."""
     started: dict[bytes, None] = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -40,7 +40,7 @@ def doctor(
         print_checks((ok, printable(line)) for ok, line in lines)
         return
     checks: list[tuple[bool, str]] = [(True, f"settings: {common.config or 'defaults and environment'} can be used")]
-    for name, examine in (("rules", _rules), ("source", _source), ("sink", _sink), ("state", _state)):
+    for name, examine in _CHECKS.items():
         try:
             checks += [(ok, f"{name}: {line}") for ok, line in examine(settings)]
         except DetectorError as error:
@@ -108,6 +108,15 @@ def _rules(settings: "Settings") -> list[tuple[bool, str]]:
     return [(True, f"{len(rules)} rules loaded, all their cases hold")]
 
 
+def _model(settings: "Settings") -> list[tuple[bool, str]]:
+    from detector.model.store import load
+
+    if settings.model.path is None:
+        return [(True, "none; rules work alone")]
+    model = load(settings.model.path)
+    return [(True, f"{model.label} can be used, it knows {model.manifest.identities:,} identities")]
+
+
 def _source(settings: "Settings") -> list[tuple[bool, str]]:
     from detector.sources import kafka, tail
 
@@ -144,3 +153,6 @@ def _state(settings: "Settings") -> list[tuple[bool, str]]:
         state.close()
     streams = len(snapshot.positions)
     return [(True, f"{settings.state.directory}: {streams} streams, {len(snapshot.folder.open)} open alerts")]
+
+
+_CHECKS: Final = {"rules": _rules, "model": _model, "source": _source, "sink": _sink, "state": _state}

@@ -1,36 +1,25 @@
-"""`detector model`: train, evaluate and show behaviour models."""
+"""`detector model`: train, evaluate and show behaviour models, compare two, and watch for drift."""
 
 import json
 import sys
-from collections.abc import Iterator
-from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from detector.cli.archive import Archive, FormatName, Paths, Since, TrustedProxies, Until
 from detector.cli.options import Common, command
 from detector.errors import UsageError
 
 if TYPE_CHECKING:
-    from detector.activity import Activity
-    from detector.config import Settings
+    from detector.model.curation import Withheld
+    from detector.model.store import Manifest
 
-app = typer.Typer(help="Train, evaluate and show behaviour models.", no_args_is_help=True)
+app = typer.Typer(help="Train, evaluate, show and compare behaviour models.", no_args_is_help=True)
 
-Paths: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="PATH", help="Files, folders, globs, or - for stdin; plain, .gz or .zst.")
-]
-FormatName: TypeAlias = Annotated[
-    str | None, typer.Option("--format", metavar="NAME", help="auto, or the name of a format.")
-]
-TrustedProxies: TypeAlias = Annotated[
-    list[str] | None, typer.Option(metavar="CIDR", help="A proxy whose X-Forwarded-For is believed; repeatable.")
-]
-Since: TypeAlias = Annotated[str | None, typer.Option(metavar="TIME", help="Only events from this time on, RFC 3339.")]
-Until: TypeAlias = Annotated[str | None, typer.Option(metavar="TIME", help="Only events before this time, RFC 3339.")]
 Directory: TypeAlias = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a model.")]
+AlertsADay: TypeAlias = Annotated[float, typer.Option(min=1e-6, help="Expected false alerts a day of the model.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="All figures as one JSON document.")]
 
 
 @command(app, "train")
@@ -38,6 +27,20 @@ def train(
     paths: Paths,
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write, <name>/<version>.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="NDJSON of {auditID, campaign, technique}: attacks, which do not teach."),
+    ] = None,
+    alerts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="NDJSON alerts of earlier runs: what they rest on teaches only if --verdicts calls it benign.",
+        ),
+    ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="NDJSON of {alert_id, verdict}: benign or malicious.")
+    ] = None,
     format_name: FormatName = None,
     trusted_proxy: TrustedProxies = None,
     since: Since = None,
@@ -55,6 +58,7 @@ def train(
     """
     from detector.cli.wire import load_rules
     from detector.config import load
+    from detector.model.curation import Curation
     from detector.model.store import save
     from detector.model.train import Training
     from detector.sigma.engine import Engine
@@ -62,26 +66,43 @@ def train(
     settings = load(common.config)
     loaded = load_rules(rules, settings)
     engine = Engine(loaded)
-    training = Training(seed, rules=[rule.metadata.name for rule in loaded])
-    for activities, now in _read(settings, paths, format_name, trusted_proxy, (since, until)):
+    curation = Curation(_withheld(labels, alerts, verdicts))
+    training = Training(seed, curation, rules=[rule.metadata.name for rule in loaded])
+    for activities, now in Archive(paths, format_name, trusted_proxy, since, until).read(settings):
         training.add(activities, engine.match(activities), now)
     forest, state = training.finish()
-    first, last = training.span
-    about = {
-        "name": output.resolve().parent.name,
-        "version": output.name,
-        "seed": seed,
-        "first_time": first,
-        "last_time": last,
-        "requests": training.requests,
-    }
-    manifest = save(output, forest, state.baselines, about)
+    about = {"name": output.resolve().parent.name, "version": output.name, **training.about}
+    manifest = save(output, forest, state.baselines, training.histograms, about)
     if not common.quiet:
-        typer.echo(
-            f"{output}: {manifest.identities} identities, {manifest.requests:,} requests, "
-            f"{manifest.windows:,} windows of {manifest.days:.1f} days",
-            err=True,
-        )
+        _tell(output, manifest)
+
+
+def _withheld(labels: Path | None, alerts: Path | None, verdicts: Path | None) -> "Withheld":
+    """What must not teach, by attack labels and by what people said of alerts."""
+    from detector.evaluate import read_labels
+    from detector.model.curation import Withheld
+    from detector.model.verdicts import read_verdicts, withhold
+
+    if verdicts is not None and alerts is None:
+        raise UsageError("--verdicts needs --alerts FILE: the alerts name the requests that a verdict is about")
+    withheld = Withheld() if alerts is None else withhold(alerts, read_verdicts(verdicts) if verdicts else {})
+    if labels is not None:
+        withheld.by_audit_id.update(dict.fromkeys(read_labels(labels), "labelled as an attack"))
+    return withheld
+
+
+def _tell(output: Path, manifest: "Manifest") -> None:
+    typer.echo(
+        f"{output}: {manifest.identities} identities, {manifest.requests:,} requests, "
+        f"{manifest.windows:,} windows of {manifest.days:.1f} days",
+        err=True,
+    )
+    for reason, count in manifest.left_out.items():
+        typer.echo(f"left out: {count:,} {reason}", err=True)
+    for first, last in manifest.silent:
+        typer.echo(f"no event from {first} to {last}: these days do not count", err=True)
+    if manifest.constant:
+        typer.echo(f"features that had one value only, and so tell nothing: {', '.join(manifest.constant)}", err=True)
 
 
 @command(app, "evaluate")
@@ -93,12 +114,12 @@ def evaluate(
     rules: Annotated[
         str | None, typer.Option(metavar="DIR", help="Rule file or folder, or none; the bundled rules if left out.")
     ] = None,
-    alerts_a_day: Annotated[float, typer.Option(help="Expected false alerts a day of the model.")] = 1.0,
+    alerts_a_day: AlertsADay = 1.0,
     format_name: FormatName = None,
     trusted_proxy: TrustedProxies = None,
     since: Since = None,
     until: Until = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All figures as one JSON document.")] = False,
+    as_json: AsJson = False,
     common: Common,
 ) -> None:
     """Measure what rules and model find of labelled attacks, and how often they are wrong.
@@ -114,7 +135,7 @@ def evaluate(
     evaluation = Evaluation(
         load_model(directory), load_rules(rules, settings), read_labels(labels), alerts_a_day=alerts_a_day
     )
-    for activities, now in _read(settings, paths, format_name, trusted_proxy, (since, until)):
+    for activities, now in Archive(paths, format_name, trusted_proxy, since, until).read(settings):
         evaluation.add(activities, now)
     result = evaluation.finish()
     sys.stdout.write((json.dumps(result.as_json(), indent=2) if as_json else result.as_text()) + "\n")
@@ -133,31 +154,86 @@ def show(directory: Directory, *, common: Common) -> None:
     sys.stdout.write(card(load_model(directory).manifest))
 
 
-def _read(
-    settings: "Settings",
-    paths: list[str],
-    format_name: str | None,
-    trusted_proxy: list[str] | None,
-    span: tuple[str | None, str | None],
-) -> "Iterator[tuple[list[Activity], datetime | None]]":
-    """The activities of archived logs, batch by batch, with the event time that is reached after each."""
-    from detector.activity import activities
-    from detector.address import Locator
-    from detector.cli.replay import network_of, time_of
-    from detector.formats import Format
-    from detector.normalise import normalise
-    from detector.sources.file import FileSource, find_files
-    from detector.watermark import Watermark
+@command(app, "compare")
+def compare(
+    first: Directory,
+    second: Directory,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Logs to score by both; without any, only what they were trained on."),
+    ] = None,
+    *,
+    alerts_a_day: AlertsADay = 1.0,
+    format_name: FormatName = None,
+    trusted_proxy: TrustedProxies = None,
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+    common: Common,
+) -> None:
+    """Put two models side by side: training, calibration, identities, and whom either would alert on.
 
-    decode = Format(format_name or settings.format).decode
-    keep = partial(normalise, since=time_of("--since", span[0]), until=time_of("--until", span[1]))
-    locator = Locator([*settings.trusted_proxies, *(network_of(text) for text in trusted_proxy or [])])
-    watermark = Watermark()
-    files = find_files(paths)
-    if not files:
-        raise UsageError("no files to read")
-    for batch in FileSource(files):
-        events = keep(decode(batch.values, batch.positions).events)
-        stream = batch.positions[0].stream if batch.positions else ""
-        for part, now in watermark.parts(stream, events, ()):
-            yield activities(part, locator.locate), now
+    Example: detector model compare models/sample/1 models/mine/1 sample_logs/test.jsonl.zst
+    """
+    from dataclasses import replace
+
+    from detector.cli.wire import load_rules
+    from detector.config import load
+    from detector.model.compare import agree
+    from detector.model.compare import compare as put_side_by_side
+    from detector.model.judge import Judge
+    from detector.model.store import load as load_model
+    from detector.sigma.engine import Engine
+
+    models = load_model(first), load_model(second)
+    comparison = put_side_by_side(*models)
+    if paths:
+        judges = Judge(models[0], alerts_a_day), Judge(models[1], alerts_a_day)
+        settings = load(common.config)
+        engine = Engine(load_rules(None, settings))
+        for activities, now in Archive(paths, format_name, trusted_proxy, since, until).read(settings):
+            matches = engine.match(activities)
+            for judge in judges:
+                judge.add(activities, matches, now)
+        for judge in judges:
+            judge.finish()
+        comparison = replace(comparison, agreement=agree(*judges))
+    sys.stdout.write((json.dumps(comparison.as_json(), indent=2) if as_json else comparison.as_text()) + "\n")
+
+
+@command(app, "drift")
+def drift(
+    directory: Directory,
+    paths: Paths,
+    *,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(min=0.0, metavar="INDEX", help="Exit with 1 if a feature's stability index is above; try 0.25."),
+    ] = None,
+    format_name: FormatName = None,
+    trusted_proxy: TrustedProxies = None,
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+    common: Common,
+) -> None:
+    """Measure how far later logs are from those of the training, and say what to do.
+
+    Example: detector model drift models/sample/1 sample_logs/test.jsonl.zst --trusted-proxy 127.0.0.1/32
+    """
+    from detector.cli.wire import load_rules
+    from detector.config import load
+    from detector.model.drift import drift as measure
+    from detector.model.judge import Judge
+    from detector.model.store import load as load_model
+    from detector.sigma.engine import Engine
+
+    settings = load(common.config)
+    judge, engine = Judge(load_model(directory)), Engine(load_rules(None, settings))
+    for activities, now in Archive(paths, format_name, trusted_proxy, since, until).read(settings):
+        judge.add(activities, engine.match(activities), now)
+    judge.finish()
+    result = measure(judge)
+    sys.stdout.write((json.dumps(result.as_json(), indent=2) if as_json else result.as_text()) + "\n")
+    if fail_above is not None and result.greatest > fail_above:
+        raise typer.Exit(1)

@@ -92,9 +92,9 @@ class Forest:
         self._feature = np.where(leaf, 0, self._feature)
         depths = np.concatenate([_depths(tree.children_left, tree.children_right) for tree in trees])
         samples = np.concatenate([tree.n_node_samples for tree in trees])
-        self._length = depths + _average_path_length(samples)
+        self._length = depths + average_path_length(samples)
         self._steps = int(depths.max())
-        self._normaliser = len(trees) * float(_average_path_length(np.array([fitted.max_samples_]))[0])
+        self._normaliser = len(trees) * float(average_path_length(np.array([fitted.max_samples_]))[0])
 
     def raw_scores(self, vectors: Vectors) -> Values:
         """Strangeness before calibration, equal to minus scikit-learn's `score_samples`; here the sign is turned."""
@@ -111,18 +111,24 @@ class Forest:
         by_trees = self.calibration.alerts_a_day(self.raw_scores(vectors))
         return np.minimum(by_trees, self.risk.calibration.alerts_a_day(vectors[:, self.risk.column]))
 
+    def is_risky(self, vector: Values) -> bool:
+        """Whether the signals alone are stranger than what the trees make of the whole; shape (n_features,)."""
+        by_trees = self.calibration.alerts_a_day(self.raw_scores(vector[None]))[0]
+        return bool(self.risk.calibration.alerts_a_day(vector[None, self.risk.column])[0] < by_trees)
+
     def scores(self, vectors: Vectors) -> Values:
         """0 to 1, higher is stranger: 1 / (1 + alerts a day), so that a threshold means a number of alerts a day."""
         return np.asarray(1.0 / (1.0 + self.alerts_a_day(vectors)))
 
 
-def fit(vectors: Vectors, episodes: Sequence[Hashable], days: float, seed: int, risk_column: int) -> Forest:
+def fit(vectors: Vectors, episodes: Sequence[Hashable | None], days: float, seed: int, risk_column: int) -> Forest:
     """Fit a forest on training windows that span some days; the same seed gives the same forest.
 
     Args:
         vectors: shape (n_windows, n_features).
-        episodes: for each window whose and of which day it is; what is one alert.
-        days: that the windows span.
+        episodes: for each window whose and of which day it is; what is one alert. None: the baselines were too young
+            then for the window to tell how strange is usual.
+        days: that the windows with an episode span.
         seed: of the random numbers.
         risk_column: of the feature that sums up an identity's weak signals of a day, in bits.
     """
@@ -137,10 +143,12 @@ def fit(vectors: Vectors, episodes: Sequence[Hashable], days: float, seed: int, 
     return Forest(fitted, scaling, Calibration(_greatest(episodes, raw), days), Risk(risk_column, risk))
 
 
-def _greatest(episodes: Sequence[Hashable], values: Values) -> Values:
+def _greatest(episodes: Sequence[Hashable | None], values: Values) -> Values:
     """The greatest value of each episode, ascending."""
     greatest: dict[Hashable, float] = {}
     for episode, value in zip(episodes, values, strict=True):
+        if episode is None:
+            continue
         greatest[episode] = max(float(value), greatest.get(episode, 0.0))
     return np.sort(list(greatest.values()))
 
@@ -154,7 +162,7 @@ def _depths(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int
     return depths
 
 
-def _average_path_length(samples: NDArray[np.int64]) -> Values:
+def average_path_length(samples: NDArray[np.int64]) -> Values:
     """Average depth of an unsuccessful search in a binary tree of so many samples, c(n) of the paper."""
     many = np.maximum(samples, 3).astype(np.float64)
     length = 2.0 * (np.log(many - 1.0) + _EULER_GAMMA) - 2.0 * (many - 1.0) / many

@@ -25,6 +25,9 @@ from detector.request import Request
 from detector.score import EPISODE_SECONDS, NOVEL_KEPT, BehaviourState, Episode, Score, Verdict, Weight, Window
 
 _YOUNG_WINDOWS: Final = 12.0  # half a day: habits of fewer hours are no habits
+_STRANGERS_SHARE: Final = 0.5  # of an hour's identities; from it on the baselines know too little to judge strangers
+_STRANGERS_MIN: Final = 5
+_COLD_SECONDS: Final = 86_400.0  # people come at other hours than machines
 _BURST_DEVIATIONS: Final = 3.0
 
 
@@ -95,7 +98,7 @@ class Behaviour:
         vectors = self._vectors(ready, views)
         episodes: list[Episode] = []
         for window, view, vector, value in zip(ready, views, vectors, self._forest.scores(vectors), strict=True):
-            if value >= stricter(self._threshold) or window.shown:
+            if (value >= stricter(self._threshold) or window.shown) and not self._is_unjudged(window, view):
                 window.shown = True
                 episode = self._episode(window)
                 episode.peeked = self._verdict(window, view, vector, float(value))
@@ -115,9 +118,12 @@ class Behaviour:
         views = [self._windows.view(window) for window in windows]
         pairs = [pair for pair in zip(windows, views, strict=True) if self.observe or _may_be_strange(*pair)]
         vectors = self._vectors([window for window, _ in pairs], [view for _, view in pairs])
+        strangers = sum(view.windows == 0 for view in views)
+        if strangers >= max(_STRANGERS_MIN, _STRANGERS_SHARE * len(views)):
+            self.state.cold_until_seconds = windows[0].start_seconds + _COLD_SECONDS
         strange: dict[str, Episode] = {}
         for (window, view), vector, value in zip(pairs, vectors, self._forest.scores(vectors), strict=True):
-            if value >= self._threshold:
+            if value >= self._threshold and not self._is_unjudged(window, view):
                 strange[window.name] = self._keep(window, view, self._verdict(window, view, vector, float(value)))
             if self.observe:
                 self.observe(window, vector, float(value))
@@ -163,6 +169,10 @@ class Behaviour:
         for episode in episodes:
             episode.told += 1
         return [Score(episode, self._threshold, self.state.model, complete) for episode in episodes]
+
+    def _is_unjudged(self, window: Window, view: View) -> bool:
+        """Where everybody is a stranger, being one is not strange: they teach first, as when training begins."""
+        return window.start_seconds < self.state.cold_until_seconds and view.windows < _YOUNG_WINDOWS
 
     def _vectors(self, windows: Sequence[Window], views: Sequence[View]) -> Vectors:
         """Shape (n_windows, n_features)."""

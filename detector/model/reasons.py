@@ -8,7 +8,7 @@ import numpy as np
 
 from detector.baseline import View
 from detector.features import Feature
-from detector.habits import DIMENSIONS
+from detector.habits import DIMENSIONS, SIGNAL
 from detector.model.forest import Forest, Vectors
 from detector.score import Reason, Window
 
@@ -18,14 +18,22 @@ _REASONS_KEPT: Final = 5
 def explain(
     forest: Forest, features: Sequence[Feature], window: Window, view: View, vector: Vectors
 ) -> tuple[Reason, ...]:
-    """Ablate: how much less strange the window would be if all features of one dimension were as in training."""
+    """What each dimension adds: less strange without it, and stranger by it alone, than in training; the mean of both.
+
+    These are the last and the first of the orders that a Shapley value is the mean of. Leaving out alone would find
+    nothing where two dimensions tell the same. Source: Lundberg, Lee, "A Unified Approach to Interpreting Model
+    Predictions", 2017.
+    """
     names = [feature.dimension or feature.name for feature in features]
     dimensions = sorted(set(names))
     columns = [[name == dimension for name in names] for dimension in dimensions]
-    ablated = np.where(np.array(columns), forest.scaling.centre, vector)
-    strange = -np.log(forest.alerts_a_day(np.vstack([vector, ablated])))
-    drops = np.maximum(strange[0] - strange[1:], 0.0)
-    shares = drops / max(float(drops.sum()), 1e-12)
+    usual = forest.scaling.centre
+    without, alone = np.where(columns, usual, vector), np.where(columns, vector, usual)
+    raw = forest.raw_scores(np.vstack([vector, usual, without, alone]))
+    added = np.maximum((raw[0] - raw[2 : 2 + len(columns)]) + (raw[2 + len(columns) :] - raw[1]), 0.0)
+    shares = added / max(float(added.sum()), 1e-12)
+    if forest.is_risky(vector):  # the trees saw less in it than the signals alone tell
+        shares = (shares + (np.array(dimensions) == SIGNAL)) / 2
     strongest = sorted(range(len(dimensions)), key=lambda index: (-shares[index], dimensions[index]))
     return tuple(
         _reason(dimensions[index], float(shares[index]), window, view)

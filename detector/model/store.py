@@ -1,13 +1,15 @@
 """Store: a model on disk, and back, without running anything that a file says.
 
 `model.skops` holds the forest (loaded by an allow-list, never by pickle), `baselines.msgpack.zst` the baselines,
-`features.json` the manifest: the ordered features, the versions, the seed and the digest of each file.
+`training.json` how each feature was distributed in training, `features.json` the manifest: the ordered features, the
+versions, the seed and the digest of each file.
 """
 
 import hashlib
 import json
 import zipfile
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,15 +21,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sklearn.ensemble import IsolationForest
 from skops import io as skops_io
 
-from detector.baseline import Baselines
+from detector.baseline import IDENTITIES_MAX, Baselines
 from detector.errors import ModelError
 from detector.features import load as load_features
 from detector.features import risk_column
 from detector.model.forest import LEAST_RISK_SCALE_BITS, Calibration, Forest, Risk, Scaling
+from detector.model.histogram import Histogram
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _FOREST: Final = "model.skops"
 _BASELINES: Final = "baselines.msgpack.zst"
+_TRAINING: Final = "training.json"
+_FILES: Final = (_FOREST, _BASELINES, _TRAINING)
 _MANIFEST: Final = "features.json"
 _CARD: Final = "card.md"
 # What an isolation forest is made of, beside what skops trusts by itself.
@@ -49,9 +54,16 @@ class Manifest(BaseModel):
     first_time: datetime
     last_time: datetime
     days: float
+    calibration_days: float
     requests: int
     windows: int
     identities: int
+    left_out: dict[str, int]
+    """Events that did not teach, by the reason."""
+    silent: tuple[tuple[date, date], ...]
+    """First and last of days on which no event was logged."""
+    constant: tuple[str, ...]
+    """Features that had one value only, and so tell nothing."""
     centre: tuple[float, ...]
     span: tuple[float, ...]
     files: dict[str, str]
@@ -64,6 +76,8 @@ class Model(msgspec.Struct, frozen=True):
     manifest: Manifest
     forest: Forest
     baselines: Baselines
+    histograms: tuple[Histogram, ...]
+    """How each feature was distributed in training, in the order of the features."""
     digest: str
 
     @property
@@ -72,7 +86,13 @@ class Model(msgspec.Struct, frozen=True):
         return f"{self.manifest.name}/{self.manifest.version}@{self.digest[:12]}"
 
 
-def save(directory: Path, forest: Forest, baselines: Baselines, about: dict[str, object]) -> Manifest:
+def save(
+    directory: Path,
+    forest: Forest,
+    baselines: Baselines,
+    histograms: Sequence[Histogram],
+    about: Mapping[str, object],
+) -> Manifest:
     """Write a model; `about` holds the manifest's name, version, seed, times and counts.
 
     Raises:
@@ -84,17 +104,21 @@ def save(directory: Path, forest: Forest, baselines: Baselines, about: dict[str,
         skops_io.dump(content, directory / _FOREST, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
         packed = zstandard.ZstdCompressor(level=9).compress(msgspec.msgpack.encode(baselines, order="deterministic"))
         (directory / _BASELINES).write_bytes(packed)
+        names = [feature.name for feature in load_features()]
+        lines = (f"{json.dumps(n)}: {msgspec.json.encode(h).decode()}" for n, h in zip(names, histograms, strict=True))
+        (directory / _TRAINING).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         manifest = Manifest.model_validate(
             {
                 "format": _FORMAT,
                 "scikit_learn": sklearn.__version__,
-                "features": tuple(feature.name for feature in load_features()),
+                "features": tuple(names),
+                "constant": tuple(n for n, h in zip(names, histograms, strict=True) if h.constant),
                 "centre": tuple(forest.scaling.centre),
                 "span": tuple(forest.scaling.span),
-                "days": forest.calibration.days,
-                "windows": len(forest.calibration.raw),
+                "calibration_days": forest.calibration.days,
+                "windows": sum(histograms[0].counts),
                 "identities": len(baselines.identities),
-                "files": {name: _digest(directory / name) for name in (_FOREST, _BASELINES)},
+                "files": {name: _digest(directory / name) for name in _FILES},
                 **about,
             }
         )
@@ -133,22 +157,33 @@ def load(directory: Path) -> Model:
     try:
         content = skops_io.load(directory / _FOREST, trusted=list(_TRUSTED))
         fitted, raw = content["forest"], np.asarray(content["raw"], dtype=np.float64)
-        risk = Calibration(np.asarray(content["risk"], dtype=np.float64), manifest.days, LEAST_RISK_SCALE_BITS)
-        with (directory / _BASELINES).open("rb") as file:
-            packed = zstandard.ZstdDecompressor().stream_reader(file).read(_BASELINE_BYTES_MAX)
-        baselines = msgspec.msgpack.decode(packed, type=Baselines)
+        risk = Calibration(
+            np.asarray(content["risk"], dtype=np.float64), manifest.calibration_days, LEAST_RISK_SCALE_BITS
+        )
+        baselines = msgspec.msgpack.decode(_unpacked(directory / _BASELINES), type=Baselines)
+        histograms = msgspec.json.decode((directory / _TRAINING).read_bytes(), type=dict[str, Histogram])
+        ordered = tuple(histograms[name] for name in manifest.features)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(f"{directory} cannot be loaded: {type(error).__name__}; train the model anew") from error
     if not isinstance(fitted, IsolationForest):
         raise ModelError(f"{directory / _FOREST} holds no isolation forest; train the model anew")
     scaling = Scaling(np.array(manifest.centre), np.array(manifest.span))
-    return Model(
-        manifest, Forest(fitted, scaling, Calibration(raw, manifest.days), Risk(risk_column(), risk)), baselines, digest
-    )
+    forest = Forest(fitted, scaling, Calibration(raw, manifest.calibration_days), Risk(risk_column(), risk))
+    return Model(manifest, forest, baselines, ordered, digest)
+
+
+def _unpacked(path: Path) -> bytes:
+    with path.open("rb") as file:
+        unpacked = zstandard.ZstdDecompressor().stream_reader(file).read(_BASELINE_BYTES_MAX + 1)
+    if len(unpacked) > _BASELINE_BYTES_MAX:
+        raise ModelError(f"{path} holds more than {_BASELINE_BYTES_MAX:,} bytes of baselines; train the model anew")
+    return unpacked
 
 
 def _require_fitting(manifest: Manifest, directory: Path) -> None:
-    if manifest.format != _FORMAT or set(manifest.files) != {_FOREST, _BASELINES}:
+    if manifest.format != _FORMAT or set(manifest.files) != set(_FILES):
         raise ModelError(
             f"{directory} has format {manifest.format}, this version reads {_FORMAT}; train the model anew"
         )
@@ -167,6 +202,8 @@ def card(manifest: Manifest) -> str:
     """The model card."""
     features = "\n".join(f"| `{feature.name}` | {feature.unit} | {feature.about} |" for feature in load_features())
     span = f"{manifest.first_time:%Y-%m-%d %H:%M} to {manifest.last_time:%Y-%m-%d %H:%M} UTC"
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.left_out.items())) or "none"
+    silent = ", ".join(f"{first} to {last}" for first, last in manifest.silent) or "none"
     learned = f"{manifest.windows:,}, of {manifest.days:.1f} days after a first day that only taught the baselines"
     return f"""# {manifest.name} {manifest.version}
 
@@ -176,13 +213,18 @@ they are measured against.
 | | |
 |---|---|
 | data | {manifest.requests:,} requests from {span} |
+| left out | {left_out} |
+| days without an event | {silent} |
 | identities | {manifest.identities:,} |
 | windows the forest learned from | {learned} |
+| features that had one value only | {", ".join(manifest.constant) or "none"} |
 | scikit-learn | {manifest.scikit_learn}, seed {manifest.seed} |
 
-The score of a window is 1 / (1 + n), where n is the number of benign windows a day that training found as strange.
+The score of a window is 1 / (1 + n), where n is the number of alerts a day (one for an identity and day) that the last
+{manifest.calibration_days:.1f} days of the training would have given at that strangeness.
 Limits: it knows one cluster; what an intruder did before or during the training counts as usual; an identity known for
-less than half a day is judged by its peers.
+less than half a day is judged by its peers. It remembers {IDENTITIES_MAX:,} identities; of more, those that are
+least known are forgotten. A feature that had one value only in training tells nothing.
 
 | feature | unit | what it measures |
 |---|---|---|

@@ -13,14 +13,15 @@ from detector.identity import IdentityKind
 from detector.score import Reason, Weight, Window
 
 _NOBODY: Final = (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)  # everybody's habits excuse nobody
-_KNOWN_WINDOWS: Final = 24.0  # hours of work after which habits excuse something, or the lack of one accuses
+_KNOWN_SECONDS: Final = 3 * 86_400.0  # after which habits excuse something, or the lack of one accuses
 _HABIT_WINDOWS: Final = 3.0  # once is an accident, twice chance
+_DEEP_HABIT_WINDOWS: Final = 10.0  # what is done that often is its job
 _RARE_SHARE: Final = 0.05  # of the peers: what fewer ever did is not done
 
 
 def weigh(window: Window, view: View) -> list[Weight]:
     """The weight of each alert that rests on a window; none where too little is known of the identity."""
-    if view.windows < _KNOWN_WINDOWS or window.kind in _NOBODY:
+    if view.known_seconds < _KNOWN_SECONDS or window.kind in _NOBODY:
         return []
     return [
         Weight(window.name, key, window.start_seconds, _shift(rule, acts, view), _reason(rule, view))
@@ -30,15 +31,17 @@ def weigh(window: Window, view: View) -> list[Weight]:
 
 
 def _shift(rule: str, acts: Sequence[Tokens], view: View) -> int:
-    if all(_is_habit(rule, act, view) for act in acts):
-        return -1
+    habit_windows = min(_habit_windows(rule, act, view) for act in acts)
+    if habit_windows >= _HABIT_WINDOWS:
+        return -2 if habit_windows >= _DEEP_HABIT_WINDOWS else -1
     return int(view.is_new(SIGNAL, rule) and view.peers_share(SIGNAL, rule) < _RARE_SHARE and _is_unheard(acts, view))
 
 
-def _is_habit(rule: str, act: Tokens, view: View) -> bool:
-    """The identity did this there, seen by this rule and from its own network, in several hours before."""
-    habits = ((SIGNAL, rule), ("action", act.action), ("place", act.place))
-    return all(view.own(*habit) >= _HABIT_WINDOWS for habit in habits) and not view.is_new("network", act.network)
+def _habit_windows(rule: str, act: Tokens, view: View) -> float:
+    """In how many hours the identity did this there, seen by this rule; from a network not its own in none."""
+    if view.is_new("network", act.network):
+        return 0.0
+    return min(view.own(*habit) for habit in ((SIGNAL, rule), ("action", act.action), ("place", act.place)))
 
 
 def _is_unheard(acts: Sequence[Tokens], view: View) -> bool:

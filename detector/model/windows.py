@@ -14,6 +14,7 @@ from detector.request import from_activity
 from detector.score import EPISODE_SECONDS, NOVEL_KEPT, WINDOW_SECONDS, BehaviourState, Window, alert_key
 
 LATENESS_SECONDS: Final = 600
+WINDOWS_MAX: Final = 100_000  # an hour, of 4 KiB and more; beyond, only identities that are known get one
 _LONG_RUNNING: Final = frozenset({"exec", "attach", "portforward", "proxy", "log"})
 _STARTED_KEPT: Final = 50_000  # long-running requests whose end may still come
 _TIME_LENGTH: Final = len("2026-11-23T09:15:02.104900Z")
@@ -38,6 +39,8 @@ class Windows:
         self._open: dict[float, dict[str, _Open]] = {}
         self.late = 0
         """Activities that came after their window was closed."""
+        self.crowded_out = 0
+        """Activities of unknown identities that got no window, for too many were open."""
 
     def add(self, activity: Activity) -> Window | None:
         """Count an activity; its window if it has a token that is new to the identity, and fresh in the window."""
@@ -52,6 +55,9 @@ class Windows:
         if opened is None:
             if start < self.state.closed_before_seconds:
                 self.late += 1
+                return None
+            if self._is_full(identity.name, start):
+                self.crowded_out += 1
                 return None
             opened = self._begin(activity, start)
         window, known = opened
@@ -145,6 +151,10 @@ class Windows:
                 self._hours.clear()
             self._hours[hour] = start
         return start
+
+    def _is_full(self, name: str, start: float) -> bool:
+        windows = self.state.windows.get(start, {})
+        return len(windows) >= WINDOWS_MAX and name not in windows and name not in self.state.baselines.identities
 
     def _begin(self, activity: Activity, start: float) -> _Open:
         """Open a window, or take up again one that a restart left open."""

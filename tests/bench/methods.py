@@ -24,6 +24,7 @@ from detector.normalise import normalise
 from detector.score import WINDOW_SECONDS, Window
 from detector.sources.file import FileSource
 from detector.watermark import Watermark
+from tests.bench.half_space_trees import HalfSpaceTrees
 from tests.bench.measure import SAMPLE
 
 _COUNTS = ("requests", "namespaces", "actions", "refused", "missing", "writes")
@@ -41,10 +42,13 @@ def main() -> None:
     counts = [names.index(name) for name in _COUNTS]
     news = [index for index, name in enumerate(names) if name.endswith("_new")]
     textbook = IsolationForest(n_estimators=300, random_state=7).fit(learned[:, counts])
+    trees = HalfSpaceTrees(learned.min(axis=0), learned.max(axis=0), seed=7)
+    trees.score(learned)
     methods: dict[str, Callable[[Vectors], Values]] = {
         "isolation forest over all features": forest.raw_scores,
         "the same without sensitive resources": _without(learned, names, "sensitive_"),
         "ECOD over all features": lambda rows: _ecod(learned, rows),
+        "half-space trees over all features": trees.score,
         "first-seen counter: sum of what is new": lambda rows: rows[:, news].sum(axis=1),
         "textbook forest over counts": lambda rows: -textbook.score_samples(rows[:, counts]),
     }

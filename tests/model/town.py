@@ -1,9 +1,10 @@
 """A small cluster with steady habits, to train on in a second."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,10 +13,13 @@ from detector.activity import Activity
 from detector.address import Locator
 from detector.event import from_mapping
 from detector.identity import from_event
+from detector.model import store
+from detector.model.curation import Curation
 from detector.model.forest import Forest
 from detector.model.train import Training
 from detector.score import BehaviourState
 from detector.sigma.cases import BASE_EVENT, merge
+from detector.watermark import Watermark
 
 START = datetime(2026, 10, 5, tzinfo=UTC)
 DAYS = 4
@@ -59,17 +63,47 @@ def ordered(events: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(events, key=lambda event: str(event["stageTimestamp"]))
 
 
+def learn(events: Iterable[dict[str, Any]], seed: int = 7, curation: Curation | None = None) -> Training:
+    """Let events teach, one by one."""
+    training = Training(seed, curation or Curation())
+    watermark = Watermark()
+    for event in events:
+        one = activity(event)
+        for part, now in watermark.parts("", [one.event], ()):
+            training.add([one] if part else [], [], now)
+    return training
+
+
 def train(days: int = DAYS, seed: int = 7) -> tuple[Forest, BehaviourState]:
     """Train on the usual work."""
-    training = Training(seed)
-    for event in ordered(usual(days)):
-        one = activity(event)
-        training.add([one], [], one.time)
-    return training.finish()
+    return learn(ordered(usual(days)), seed).finish()
 
 
 @cache
+def _training() -> tuple[Training, Forest, bytes]:
+    training = learn(ordered(usual()))
+    forest, learned = training.finish()
+    return training, forest, msgspec.msgpack.encode(learned)
+
+
 def trained() -> tuple[Forest, bytes]:
     """The forest, and the state after training as bytes, so that each test begins with its own."""
-    forest, state = train()
-    return forest, msgspec.msgpack.encode(state)
+    _, forest, packed = _training()
+    return forest, packed
+
+
+def state(packed: bytes) -> BehaviourState:
+    """The state after training, read back."""
+    return msgspec.msgpack.decode(packed, type=BehaviourState)
+
+
+def save(directory: Path) -> None:
+    """Store the model of the town."""
+    training, forest, packed = _training()
+    store.save(
+        directory,
+        forest,
+        state(packed).baselines,
+        training.histograms,
+        {"name": "town", "version": "1", **training.about},
+    )
