@@ -14,3 +14,7 @@ HELD_SECONDS: Final = Counter("detector_held_seconds", "Time spent waiting for a
 OPEN_ALERTS: Final = Gauge("detector_open_alerts", "Alerts whose fold window is open.")
 DEGRADED: Final = Gauge("detector_degraded", "1 while the behaviour model that was asked for cannot be used.")
 BATCH_SECONDS: Final = Histogram("detector_batch_seconds", "Time from a batch read to its alerts stored.")
+SILENCED: Final = Counter("detector_silenced_matches", "Matches and behaviour alerts that an exception covered.")
+EXCEPTIONS: Final = Gauge("detector_exceptions", "Exceptions that hold, end within 14 days or have ended.", ["state"])
+RELOADS: Final = Counter("detector_reloads", "Times that rules and exceptions were loaded anew.", ["result"])
+RELOAD_FAILED: Final = Gauge("detector_reload_failed", "1 while the files of rules or exceptions cannot be used.")

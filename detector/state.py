@@ -27,6 +27,8 @@ class Snapshot(msgspec.Struct):
     watermark: Watermark = msgspec.field(default_factory=Watermark)
     behaviour: BehaviourState | None = None
     """Baselines and windows of the model, if there is one."""
+    exception_hits: dict[str, int] = {}
+    """Per exception how many matches it silenced."""
 
 
 class StateFile:

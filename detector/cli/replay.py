@@ -44,6 +44,12 @@ def replay(
         str | None,
         typer.Option(metavar="DIR", help="Rule file or folder, or none; the bundled rules if left out."),
     ] = None,
+    exceptions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Exceptions beside the shipped ones, or none; those of the settings if left out."
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(metavar="DIR", help="Behaviour model, as `model train` wrote it, or none.")
     ] = "none",
@@ -74,7 +80,7 @@ def replay(
     Example: detector replay sample_logs/test.jsonl.zst --trusted-proxy 127.0.0.1/32 --output alerts.ndjson
     """
     from detector.cli.show import print_summary, watched
-    from detector.cli.wire import NONE, load_rules, open_behaviour, stop_on_signals
+    from detector.cli.wire import NONE, load_exceptions, load_rules, open_behaviour, stop_on_signals
     from detector.config import load
     from detector.fold import Folder
     from detector.formats import Format, names
@@ -91,7 +97,8 @@ def replay(
     source = FileSource(_input(paths, output, report, dead_letters))
     within = partial(normalise, since=time_of("--since", since), until=time_of("--until", until))
     locator = Locator([*settings.trusted_proxies, *(network_of(text) for text in trusted_proxy or [])])
-    engine = Engine(load_rules(rules, settings))
+    loaded = load_rules(rules, settings)
+    excepted = load_exceptions(exceptions, settings, loaded)
     behaviour = None
     if model != NONE:
         behaviour = open_behaviour(Path(model), None, alerts_a_day=settings.model.alerts_a_day, live=False)
@@ -101,7 +108,8 @@ def replay(
         format=Format(log_format_name or settings.format),
         normalise=within,
         locator=locator,
-        engine=engine,
+        engine=Engine(loaded),
+        exceptions=excepted,
         folder=Folder(settings.cluster, live=False),
         behaviour=behaviour,
         sink=sink,

@@ -1,15 +1,17 @@
 """Wiring: settings to parts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from detector.config import Settings, SinkConfig, SourceConfig
+    from detector.exceptions import Exceptions
     from detector.model.live import Behaviour
     from detector.pipeline import Pipeline
     from detector.record import Positions
+    from detector.reload import Detections
     from detector.score import BehaviourState
     from detector.sigma.load import CompiledRule
     from detector.sinks import Sink
@@ -25,6 +27,36 @@ def load_rules(given: str | None, settings: "Settings") -> "list[CompiledRule]":
     if given == NONE:
         return []
     return load(Path(given) if given else settings.rules.path or BUNDLED)
+
+
+def load_exceptions(given: str | None, settings: "Settings", rules: "Sequence[CompiledRule]") -> "Exceptions":
+    """The exceptions of `--exceptions`, or else of the settings, and after them the shipped ones."""
+    from detector.exceptions import Exceptions
+    from detector.exceptions.load import known_rules, load
+
+    if given == NONE:
+        return Exceptions()
+    path = Path(given) if given else settings.exceptions.path
+    known = known_rules(rules) if rules else None  # with no rules there is nothing to hold a name against
+    return Exceptions(load(path, known, shipped=settings.exceptions.shipped))
+
+
+def load_detections(settings: "Settings") -> "Detections":
+    """Rules and exceptions of the settings."""
+    from detector.reload import Detections
+    from detector.sigma.engine import Engine
+
+    rules = load_rules(None, settings)
+    return Detections(Engine(rules), load_exceptions(None, settings, rules))
+
+
+def detection_paths(settings: "Settings") -> list[Path]:
+    """The files and folders that `load_detections` reads."""
+    from detector.exceptions.load import SHIPPED
+    from detector.sigma.load import BUNDLED
+
+    exceptions = settings.exceptions.path
+    return [settings.rules.path or BUNDLED, SHIPPED, *([exceptions] if exceptions else [])]
 
 
 def open_behaviour(directory: Path, state: "BehaviourState | None", *, alerts_a_day: float, live: bool) -> "Behaviour":
@@ -62,6 +94,18 @@ def open_sink(config: "SinkConfig") -> "Sink":
     if isinstance(config, ElasticsearchConfig):
         return ElasticsearchSink(config)
     return NdjsonSink(config.path, append=True)
+
+
+@contextmanager
+def on_signal(number: int, act: Callable[[], None]) -> Iterator[None]:
+    """Do something short whenever a signal comes."""
+    import signal
+
+    before = signal.signal(number, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, Final, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from detector.documents import DocumentError, Lines, mappings, read
 from detector.errors import RuleError, RuleProblem
 from detector.match import MESSAGE_PLACEHOLDERS, Level, Rule
 from detector.printable import printable
@@ -19,9 +19,6 @@ from detector.sigma.fields import catalogue, resolve
 from detector.sigma.parse import UnsupportedError, parse
 
 BUNDLED: Final = Path(__file__).parent.parent / "rules"
-_FILE_BYTES_MAX: Final = 256 * 1024
-_NODES_MAX: Final = 10_000
-_DEPTH_MAX: Final = 64
 _SUFFIXES: Final = (".yml", ".yaml")
 
 
@@ -66,20 +63,7 @@ class CompiledRule:
     covers: tuple[str, ...]
     cases: tuple[Case, ...]
     path: Path
-    lines: "Lines"
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Where each key of a YAML document stands first."""
-
-    first: int
-    of_key: dict[str, int]
-
-    def find(self, key: str) -> int:
-        """The line of a key, of a field with any modifiers, or of the document's start if it has no such key."""
-        matching = (line for name, line in self.of_key.items() if key in (name, name.partition("|")[0]))
-        return next(matching, self.first)
+    lines: Lines
 
 
 def load(path: Path) -> list[CompiledRule]:
@@ -123,19 +107,12 @@ def _ruleset(path: Path) -> str:
 
 def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterator[CompiledRule]:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        problems.append(RuleProblem(path, 1, f"cannot be read: {error.strerror}"))
-        return
-    if len(content) > _FILE_BYTES_MAX:
-        problems.append(RuleProblem(path, 1, f"{len(content):,} bytes; a rule file may have {_FILE_BYTES_MAX:,}"))
-        return
-    version = hashlib.sha256(content).hexdigest()[:12]
-    try:
-        documents = list(_documents(content))
-    except _YamlError as error:
+        content = read(path)
+        documents = list(mappings(content))
+    except DocumentError as error:
         problems.append(RuleProblem(path, error.line, printable(str(error))))
         return
+    version = hashlib.sha256(content).hexdigest()[:12]
     if not documents:
         problems.append(RuleProblem(path, 1, "holds no rule"))
     for document, lines in documents:
@@ -147,80 +124,6 @@ def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterato
             for fault in error.errors():
                 name = ".".join(map(str, ("detector", *fault["loc"])))
                 problems.append(RuleProblem(path, lines.find("detector"), printable(f"{name}: {fault['msg']}")))
-
-
-class _Loader(yaml.CSafeLoader):
-    """YAML in which a time is a text, as it is in an event."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-class _YamlError(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
-def _documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
-    """Parse YAML with bounds: no aliases (they make bombs), no tags, no duplicate keys, no deep nesting."""
-    try:
-        _check_events(content)
-        for node in yaml.compose_all(content, Loader=_Loader):
-            if node is None:
-                continue
-            of_key: dict[str, int] = {}
-            _check_keys(node, of_key)
-            constructor = yaml.SafeLoader("")
-            document = constructor.construct_document(node)
-            if not isinstance(document, dict):
-                raise _YamlError(_line(node), "a rule is a YAML mapping")
-            yield document, Lines(_line(node), of_key)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or type(error).__name__
-        raise _YamlError(mark.line + 1 if mark else 1, f"not valid YAML: {reason}") from error
-
-
-def _check_events(content: bytes) -> None:
-    """Look at the parser's events one by one, so that a file of brackets is refused before it costs time."""
-    depth = count = 0
-    for event in yaml.parse(content, Loader=_Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        count += isinstance(event, yaml.NodeEvent)
-        if count > _NODES_MAX or depth > _DEPTH_MAX:
-            raise _YamlError(_line(event), f"larger than {_NODES_MAX:,} nodes or deeper than {_DEPTH_MAX} levels")
-        if isinstance(event, yaml.AliasEvent):
-            raise _YamlError(_line(event), "YAML aliases are not allowed in rules")
-        if getattr(event, "tag", None):
-            raise _YamlError(_line(event), "YAML tags are not allowed in rules")
-
-
-def _line(part: yaml.Node | yaml.Event) -> int:
-    return part.start_mark.line + 1 if part.start_mark else 1
-
-
-def _check_keys(root: yaml.Node, of_key: dict[str, int]) -> None:
-    """Refuse keys that are no text or stand twice, and note where each stands first."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, _ in node.value:
-                name = str(key.value)
-                if key.tag != "tag:yaml.org,2002:str":
-                    raise _YamlError(_line(key), f"the key {name!r} is not text; put it in quotes")
-                if name in keys:
-                    raise _YamlError(_line(key), f"the key {name!r} stands here twice")
-                keys.add(name)
-                of_key.setdefault(name, _line(key))
-            stack += [value for _, value in reversed(node.value)]
-        elif isinstance(node, yaml.SequenceNode):
-            stack += reversed(node.value)
 
 
 def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, ruleset: str) -> CompiledRule:

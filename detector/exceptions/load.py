@@ -1,0 +1,103 @@
+"""Load: exception files to entries; everything wrong with any of them is told at once, with file and line."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from detector.documents import DocumentError, Lines, entries, read
+from detector.errors import RuleError, RuleProblem
+from detector.exceptions.entry import Entry
+from detector.printable import printable
+from detector.score_alert import RULE_ID as BEHAVIOUR
+from detector.sigma.load import CompiledRule
+
+SHIPPED: Final = Path(__file__).with_name("shipped.yml")
+_NEAREST: Final = 3
+
+
+def known_rules(rules: Iterable[CompiledRule]) -> dict[str, str]:
+    """The names of all rules that an exception may name, by id; alerts on behaviour have one too."""
+    names = {rule.metadata.id: rule.metadata.name for rule in rules}
+    return names | {BEHAVIOUR: "Unusual Behaviour of an Identity"}
+
+
+def load(path: Path | None, known: Mapping[str, str] | None, *, shipped: bool = True) -> list[Entry]:
+    """Load a file of exceptions, and after them those that are shipped, as far as their rules are loaded.
+
+    Args:
+        path: the file; none for the shipped ones alone.
+        known: names of the loaded rules, by id; none for not looking whether a rule is there.
+        shipped: whether to load those too.
+
+    Raises:
+        RuleError: with every problem; nothing is loaded then.
+    """
+    problems: list[RuleProblem] = []
+    loaded: dict[str, Entry] = {}
+    if path is not None:
+        for entry, lines in _read(path, problems, shipped=False):
+            problems += [
+                RuleProblem(
+                    path, lines.find("rule"), printable(f"rule: {rule} is no loaded rule{_nearest(rule, known)}")
+                )
+                for rule in entry.rule
+                if known is not None and rule not in known
+            ]
+            if entry.id in loaded:
+                problems.append(RuleProblem(path, lines.find("id"), f"id {entry.id} is used already"))
+            loaded[entry.id] = entry
+    for entry, _ in _read(SHIPPED, problems, shipped=True) if shipped else ():
+        if known is None or known.keys() >= {*entry.rule}:
+            loaded.setdefault(entry.id, entry)
+    if problems:
+        raise RuleError(problems)
+    return list(loaded.values())
+
+
+def parse(content: bytes, path: Path, problems: list[RuleProblem], *, shipped: bool) -> list[tuple[Entry, Lines]]:
+    """Read the entries of a file's content; what is wrong with it is added to the problems."""
+    try:
+        documents = list(entries(content))
+    except DocumentError as error:
+        problems.append(RuleProblem(path, error.line, printable(str(error))))
+        return []
+    parsed: list[tuple[Entry, Lines]] = []
+    for document, lines in documents:
+        try:
+            parsed.append((Entry.model_validate(document, context={"shipped": shipped}), lines))
+        except ValidationError as error:
+            problems += [_problem(path, lines, dict(fault)) for fault in error.errors(include_url=False)]
+    return parsed
+
+
+def _read(path: Path, problems: list[RuleProblem], *, shipped: bool) -> list[tuple[Entry, Lines]]:
+    try:
+        return parse(read(path), path, problems, shipped=shipped)
+    except DocumentError as error:
+        problems.append(RuleProblem(path, error.line, f"{error}; check --exceptions or exceptions.path"))
+        return []
+
+
+def _problem(path: Path, lines: Lines, fault: dict[str, Any]) -> RuleProblem:
+    keys = [str(step) for step in fault["loc"]]
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(keys[-1], Entry.model_fields, n=1)
+        message = f"no such key{f'; did you mean {close[0]}?' if close else ''}"
+    elif fault["type"] == "missing":
+        message = "must be set"
+    place = keys[0] if keys else message.partition(":")[0]
+    return RuleProblem(path, lines.find(place), printable(": ".join([*(keys[:1]), message])))
+
+
+def _nearest(rule: str, known: Mapping[str, str]) -> str:
+    """Rules that may have been meant, by id or by name."""
+    by_text = {name.lower(): rule_id for rule_id, name in known.items()} | {rule_id: rule_id for rule_id in known}
+    close = difflib.get_close_matches(rule.lower(), by_text, n=_NEAREST)
+    found = dict.fromkeys(by_text[text] for text in close)
+    if not found:
+        return "; `detector rules list` shows their ids"
+    return "; did you mean " + " or ".join(f"{rule_id} ({known[rule_id]})" for rule_id in found) + "?"
