@@ -54,7 +54,7 @@ def train(
     from detector.model.train import Training
 
     training = Training(seed)
-    for activities, now in _read(load(common.config), paths, format_name, trusted_proxy, (since, until)):
+    for activities, now in read_activities(load(common.config), paths, format_name, trusted_proxy, (since, until)):
         training.add(activities, now)
     forest, state = training.finish()
     first, last = training.span
@@ -105,7 +105,7 @@ def evaluate(
     evaluation = Evaluation(
         load_model(directory), load_rules(rules, settings), read_labels(labels), alerts_a_day=alerts_a_day
     )
-    for activities, now in _read(settings, paths, format_name, trusted_proxy, (since, until)):
+    for activities, now in read_activities(settings, paths, format_name, trusted_proxy, (since, until)):
         evaluation.add(activities, now)
     result = evaluation.finish()
     sys.stdout.write((json.dumps(result.as_json(), indent=2) if as_json else result.as_text()) + "\n")
@@ -124,7 +124,7 @@ def show(directory: Directory, *, common: Common) -> None:
     sys.stdout.write(card(load_model(directory).manifest))
 
 
-def _read(
+def read_activities(
     settings: "Settings",
     paths: list[str],
     format_name: str | None,

@@ -95,9 +95,11 @@ class Entry(BaseModel):
     @field_validator("expires", mode="before")
     @classmethod
     def _is_a_day(cls, value: Any) -> Any:
+        if value is None or isinstance(value, date):
+            return value
         try:
-            return date.fromisoformat(value) if isinstance(value, str) else value
-        except ValueError as error:
+            return date.fromisoformat(value)
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{value!r} is no day; write it like 2026-12-31") from error
 
     @model_validator(mode="after")

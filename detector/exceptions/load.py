@@ -1,9 +1,9 @@
 """Load: exception files to entries; everything wrong with any of them is told at once, with file and line."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -39,13 +39,8 @@ def load(path: Path | None, known: Mapping[str, str] | None, *, shipped: bool = 
     loaded: dict[str, Entry] = {}
     if path is not None:
         for entry, lines in _read(path, problems, shipped=False):
-            problems += [
-                RuleProblem(
-                    path, lines.find("rule"), printable(f"rule: {rule} is no loaded rule{_nearest(rule, known)}")
-                )
-                for rule in entry.rule
-                if known is not None and rule not in known
-            ]
+            if known is not None:
+                problems += [RuleProblem(path, lines.find("rule"), text) for text in unknown_rules(entry, known)]
             if entry.id in loaded:
                 problems.append(RuleProblem(path, lines.find("id"), f"id {entry.id} is used already"))
             loaded[entry.id] = entry
@@ -69,7 +64,7 @@ def parse(content: bytes, path: Path, problems: list[RuleProblem], *, shipped: b
         try:
             parsed.append((Entry.model_validate(document, context={"shipped": shipped}), lines))
         except ValidationError as error:
-            problems += [_problem(path, lines, dict(fault)) for fault in error.errors(include_url=False)]
+            problems += [RuleProblem(path, lines.find(key), text) for key, text in explain(error)]
     return parsed
 
 
@@ -81,16 +76,25 @@ def _read(path: Path, problems: list[RuleProblem], *, shipped: bool) -> list[tup
         return []
 
 
-def _problem(path: Path, lines: Lines, fault: dict[str, Any]) -> RuleProblem:
-    keys = [str(step) for step in fault["loc"]]
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(keys[-1], Entry.model_fields, n=1)
-        message = f"no such key{f'; did you mean {close[0]}?' if close else ''}"
-    elif fault["type"] == "missing":
-        message = "must be set"
-    place = keys[0] if keys else message.partition(":")[0]
-    return RuleProblem(path, lines.find(place), printable(": ".join([*(keys[:1]), message])))
+def explain(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """What is wrong with an entry: for each fault the key, and a text that begins with it."""
+    for fault in error.errors(include_url=False):
+        keys = [str(step) for step in fault["loc"]]
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(keys[0], Entry.model_fields, n=1)
+            message = f"no such key{f'; did you mean {close[0]}?' if close else ''}"
+        elif fault["type"] == "missing":
+            message = "must be set"
+        key = keys[0] if keys else message.partition(":")[0]  # what concerns several keys begins with one of them
+        yield key, printable(f"{key}: {message}" if keys else message)
+
+
+def unknown_rules(entry: Entry, known: Mapping[str, str]) -> list[str]:
+    """A text for each rule of an entry that is not there, with those that may be meant."""
+    return [
+        printable(f"rule: {rule} is no loaded rule{_nearest(rule, known)}") for rule in entry.rule if rule not in known
+    ]
 
 
 def _nearest(rule: str, known: Mapping[str, str]) -> str:
