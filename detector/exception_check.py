@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from detector.activity import Activity
 from detector.alert import Alert
@@ -20,19 +21,17 @@ from detector.sigma.load import CompiledRule
 _CLUSTER = "check"
 
 
-@dataclass(frozen=True, order=True)
-class Lost:
-    """A request of a known attack that an exception silences."""
+class Lost(NamedTuple):
+    """What of a known attack an exception silences."""
 
-    time: datetime
-    identity: str
-    rule: str
     campaign: str
     technique: str
+    rule: str
+    identity: str
 
     def __str__(self) -> str:
         """One line for a person."""
-        return f"{self.time:%Y-%m-%d %H:%M} {self.campaign} ({self.technique}): {self.rule} by {self.identity}"
+        return f"{self.campaign} ({self.technique}): {self.rule} by {self.identity}"
 
 
 @dataclass
@@ -44,7 +43,8 @@ class Effect:
     """Alerts that are gone altogether; of the others the exception takes repeats away."""
     severe_alerts: int = 0
     """Those of them of severity 47 or more."""
-    lost: set[Lost] = field(default_factory=set)
+    lost: dict[Lost, set[str]] = field(default_factory=dict)
+    """And the auditIDs of its requests."""
 
 
 class Check:
@@ -103,9 +103,8 @@ class Check:
         alerts = self._kept if entry is None else self._silenced[entry.id]
         alerts.folder.add([match])
         if entry is not None:
-            event, identity = match.activity.event, match.activity.identity
-            requests = [(match.activity.received_time, event.audit_id)]
-            self._note(entry, requests, match.rule.name, identity.name)
+            activity = match.activity
+            self._note(entry, [activity.event.audit_id], match.rule.name, activity.identity.name)
 
     def _take_scores(self, scores: Iterable[Score]) -> None:
         for score in scores:
@@ -115,16 +114,16 @@ class Check:
             alert = from_score(score, _CLUSTER)
             (self._kept if entry is None else self._silenced[entry.id]).take([alert])
             if entry is not None:
-                requests = [(request.time, request.audit_id) for request, _ in score.window.novel]
-                self._note(entry, requests, alert.document.rule.name, score.window.name)
+                audit_ids = [request.audit_id for request, _ in score.window.novel]
+                self._note(entry, audit_ids, alert.document.rule.name, score.window.name)
 
-    def _note(self, entry: Entry, requests: Iterable[tuple[datetime, str]], rule: str, identity: str) -> None:
+    def _note(self, entry: Entry, audit_ids: Iterable[str], rule: str, identity: str) -> None:
         effect = self._effects[entry.id]
         effect.matches += 1
-        for time, audit_id in requests:
+        for audit_id in audit_ids:
             label = self._labels.get(audit_id)
             if label is not None:
-                effect.lost.add(Lost(time, identity, rule, label.campaign, label.technique))
+                effect.lost.setdefault(Lost(label.campaign, label.technique, rule, identity), set()).add(audit_id)
 
 
 def on_behaviour(entries: Iterable[Entry]) -> list[str]:

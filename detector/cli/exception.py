@@ -191,13 +191,14 @@ def check(
 
 def _tell(effects: "Mapping[str, Effect]", labelled: int, *, quiet: bool) -> None:
     """Say what was lost, and what is of no use; exits with 1 if an attack is silenced."""
-    lost = [f"{entry_id}: {each}" for entry_id, effect in effects.items() for each in sorted(effect.lost)]
+    lost = [f"{entry_id}: {line}" for entry_id, effect in effects.items() for line in _lost(effect)]
     for line in lost:
         typer.echo(f"silences a known attack: {line}", err=True)
     if not quiet:
         for entry_id in (entry_id for entry_id, effect in effects.items() if not effect.matches):
             typer.echo(f"{entry_id} silences nothing here, or only what an entry before it does", err=True)
-        typer.echo(f"{len(effects)} exceptions, {labelled} requests of known attacks, {len(lost)} silenced", err=True)
+        verdict = "silenced in part" if lost else "none silenced"
+        typer.echo(f"{len(effects)} exceptions, {labelled} requests of known attacks: {verdict}", err=True)
     if lost:
         raise typer.Exit(1)
 
@@ -209,8 +210,12 @@ def _effect_row(entry: "Entry", effect: "Effect", names: Mapping[str, str]) -> d
         "matches": effect.matches,
         "alerts": effect.alerts,
         "severe_alerts": effect.severe_alerts,
-        "true_positives": [str(lost) for lost in sorted(effect.lost)],
+        "true_positives": _lost(effect),
     }
+
+
+def _lost(effect: "Effect") -> list[str]:
+    return [f"{lost}, {len(requests)} requests" for lost, requests in sorted(effect.lost.items())]
 
 
 def _file(given: Path | None, settings: "Settings") -> Path:

@@ -14,6 +14,7 @@ from detector.exceptions.entry import Entry
 from detector.exceptions.load import parse
 
 _ID_CHARACTERS = 60
+_BREAKS = frozenset("\x85\u2028\u2029")  # PyYAML writes them as they are, and reads them as ends of lines
 
 
 def new_id(rule: str, identity: str, taken: Iterable[str]) -> str:
@@ -33,7 +34,8 @@ def as_yaml(entry: Entry) -> str:
     document |= {"owner": entry.owner, "reason": entry.reason}
     if entry.expires is not None:
         document["expires"] = entry.expires
-    return yaml.safe_dump([document], sort_keys=False, allow_unicode=True, width=110)
+    text = yaml.safe_dump([document], sort_keys=False, allow_unicode=True, width=110)
+    return yaml.safe_dump([document], sort_keys=False, width=110) if _BREAKS.intersection(text) else text
 
 
 def append(path: Path, entry: Entry) -> None:
