@@ -9,9 +9,10 @@ import pytest
 
 from detector.errors import RuleError, RuleProblem
 from detector.exceptions.entry import Entry, State
-from detector.exceptions.load import load
+from detector.exceptions.load import SHIPPED, known_rules, load
 from detector.score_alert import RULE_ID
 from tests.exceptions.build import DOCUMENT, RULE, entry
+from tests.pipelines import bundled_rules
 
 KNOWN = {RULE: "Binding to cluster-admin", RULE_ID: "Unusual Behaviour of an Identity"}
 FILE = """\
@@ -175,6 +176,13 @@ def test_an_alert_on_behaviour_takes_no_scope(tmp_path: Path) -> None:
 def test_an_entry_holds_to_the_end_of_its_last_day(expires: str, state: State) -> None:
     """And for the last fourteen days it is said to end soon."""
     assert entry(expires=expires).state(date(2026, 11, 23)) is state
+
+
+def test_the_example_of_the_readme_is_one(tmp_path: Path) -> None:
+    """With a rule that is there."""
+    example = SHIPPED.with_name("README.md").read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+    (loaded,) = load(_written(tmp_path, example), known_rules(bundled_rules()), shipped=False)
+    assert loaded.scope["objectRef.namespace"] == ("shop", "web")
 
 
 def test_an_entry_of_ours_takes_the_place_of_a_shipped_one(tmp_path: Path) -> None:
