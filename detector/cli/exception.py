@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from detector.exception_check import Effect
     from detector.exceptions import Exceptions
     from detector.exceptions.entry import Entry
+    from detector.exceptions.load import KnownRule
     from detector.model.live import Behaviour
     from detector.sigma.load import CompiledRule
 
@@ -79,7 +80,7 @@ def add(
         raise UsageError(f"--id {entry_id}: there is one of that name already; choose another")
     entry = _entry(
         {
-            "id": entry_id or new_id(known.get(rule_ids[0], rule_ids[0]), identity[0], taken),
+            "id": entry_id or new_id(known[rule_ids[0]].name if rule_ids[0] in known else "", identity[0], taken),
             "rule": rule_ids,
             "identity": identity,
             "scope": _scope(scope or []),
@@ -125,11 +126,11 @@ def list_exceptions(
         today, hits = _hits_in(paths, exceptions, loaded, settings, (format_name, trusted_proxy))
     else:
         today, hits = datetime.now(UTC).date(), _hits_of_run(settings)
-    names = known_rules(loaded)
+    known = known_rules(loaded)
     rows = [
         {
             "id": entry.id,
-            "rule": [names.get(rule_id, rule_id) for rule_id in entry.rule],
+            "rule": [known[rule_id].name if rule_id in known else rule_id for rule_id in entry.rule],
             "identity": list(entry.identity),
             "owner": entry.owner,
             "expires": entry.expires.isoformat() if entry.expires else None,
@@ -176,8 +177,8 @@ def check(
 
     settings = load(common.config)
     loaded = load_rules(rules, settings)
-    names = known_rules(loaded)
-    entries = load_entries(file, names, shipped=False)
+    known = known_rules(loaded)
+    entries = load_entries(file, known, shipped=False)
     known_attacks = read_labels(labels)
     checking = Check(loaded, Exceptions(entries), known_attacks, _behaviour(entries, model, settings))
     for activities, now in read_activities(settings, paths, format_name, trusted_proxy, (None, None)):
@@ -185,7 +186,7 @@ def check(
     effects = checking.finish()
     if not checking.labels_seen:
         raise UsageError(f"--labels {labels}: none of its {len(known_attacks)} requests is in the logs: nothing proven")
-    print_rows([_effect_row(entry, effects[entry.id], names) for entry in entries], _CHECK_COLUMNS, output_format)
+    print_rows([_effect_row(entry, effects[entry.id], known) for entry in entries], _CHECK_COLUMNS, output_format)
     _tell(effects, len(checking.labels_seen), quiet=common.quiet)
 
 
@@ -203,10 +204,10 @@ def _tell(effects: "Mapping[str, Effect]", labelled: int, *, quiet: bool) -> Non
         raise typer.Exit(1)
 
 
-def _effect_row(entry: "Entry", effect: "Effect", names: Mapping[str, str]) -> dict[str, Any]:
+def _effect_row(entry: "Entry", effect: "Effect", known: "Mapping[str, KnownRule]") -> dict[str, Any]:
     return {
         "id": entry.id,
-        "rule": [names[rule_id] for rule_id in entry.rule],
+        "rule": [known[rule_id].name for rule_id in entry.rule],
         "matches": effect.matches,
         "alerts": effect.alerts,
         "severe_alerts": effect.severe_alerts,
@@ -245,19 +246,19 @@ def _scope(given: list[str]) -> dict[str, list[str]]:
     return scope
 
 
-def _entry(document: dict[str, Any], known: Mapping[str, str]) -> "Entry":
+def _entry(document: dict[str, Any], known: "Mapping[str, KnownRule]") -> "Entry":
     """Make the entry of what was given; raises UsageError with all that is wrong with it."""
     from pydantic import ValidationError
 
     from detector.exceptions.entry import Entry
-    from detector.exceptions.load import explain, unknown_rules
+    from detector.exceptions.load import explain, misfits
 
     try:
         entry = Entry.model_validate(document)
     except ValidationError as error:
         raise UsageError("\n".join(text for _, text in explain(error))) from error
-    if unknown := unknown_rules(entry, known):
-        raise UsageError("\n".join(unknown))
+    if problems := [text for _, text in misfits(entry, known)]:
+        raise UsageError("\n".join(problems))
     return entry
 
 

@@ -108,6 +108,8 @@ class Entry(BaseModel):
             raise ValueError("expires: must be set to the last day on which it holds, like 2026-12-31")
         if BEHAVIOUR in self.rule and self.scope:
             raise ValueError("scope: an alert on behaviour rests on an hour of requests; it takes no scope")
+        if BEHAVIOUR in self.rule and any("*" in name for name in self.identity):
+            raise ValueError("identity: an alert on behaviour is one identity's and may be of high severity; name each")
         if _NOBODY & {*self.identity} and not self.scope:
             raise ValueError("identity: without a credential anybody has this name; bind it with a scope")
         return self

@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
 from detector.documents import DocumentError, Lines, entries, read
 from detector.errors import RuleError, RuleProblem
 from detector.exceptions.entry import Entry
+from detector.match import SEVERITY, Level
 from detector.printable import printable
 from detector.score_alert import RULE_ID as BEHAVIOUR
 from detector.sigma.load import CompiledRule
@@ -18,18 +19,25 @@ SHIPPED: Final = Path(__file__).with_name("shipped.yml")
 _NEAREST: Final = 3
 
 
-def known_rules(rules: Iterable[CompiledRule]) -> dict[str, str]:
-    """The names of all rules that an exception may name, by id; alerts on behaviour have one too."""
-    names = {rule.metadata.id: rule.metadata.name for rule in rules}
-    return names | {BEHAVIOUR: "Unusual Behaviour of an Identity"}
+class KnownRule(NamedTuple):
+    """What an exception must know of a rule."""
+
+    name: str
+    level: Level
 
 
-def load(path: Path | None, known: Mapping[str, str] | None, *, shipped: bool = True) -> list[Entry]:
+def known_rules(rules: Iterable[CompiledRule]) -> dict[str, KnownRule]:
+    """All rules that an exception may name, by id; alerts on behaviour have one too."""
+    known = {rule.metadata.id: KnownRule(rule.metadata.name, rule.metadata.level) for rule in rules}
+    return known | {BEHAVIOUR: KnownRule("Unusual Behaviour of an Identity", Level.HIGH)}
+
+
+def load(path: Path | None, known: Mapping[str, KnownRule] | None, *, shipped: bool = True) -> list[Entry]:
     """Load a file of exceptions, and after them those that are shipped, as far as their rules are loaded.
 
     Args:
         path: the file; none for the shipped ones alone.
-        known: names of the loaded rules, by id; none for not looking whether a rule is there.
+        known: the loaded rules, by id; none for not looking whether a rule is there.
         shipped: whether to load those too.
 
     Raises:
@@ -40,7 +48,7 @@ def load(path: Path | None, known: Mapping[str, str] | None, *, shipped: bool = 
     if path is not None:
         for entry, lines in _read(path, problems, shipped=False):
             if known is not None:
-                problems += [RuleProblem(path, lines.find("rule"), text) for text in unknown_rules(entry, known)]
+                problems += [RuleProblem(path, lines.find(key), text) for key, text in misfits(entry, known)]
             if entry.id in loaded:
                 problems.append(RuleProblem(path, lines.find("id"), f"id {entry.id} is used already"))
             loaded[entry.id] = entry
@@ -90,18 +98,22 @@ def explain(error: ValidationError) -> Iterator[tuple[str, str]]:
         yield key, printable(f"{key}: {message}" if keys else message)
 
 
-def unknown_rules(entry: Entry, known: Mapping[str, str]) -> list[str]:
-    """A text for each rule of an entry that is not there, with those that may be meant."""
-    return [
-        printable(f"rule: {rule} is no loaded rule{_nearest(rule, known)}") for rule in entry.rule if rule not in known
-    ]
+def misfits(entry: Entry, known: Mapping[str, KnownRule]) -> Iterator[tuple[str, str]]:
+    """What of an entry does not fit the loaded rules, as `explain` tells it."""
+    starred = next((name for name in entry.identity if "*" in name), None)
+    for rule_id in entry.rule:
+        rule = known.get(rule_id)
+        if rule is None:
+            yield "rule", printable(f"rule: {rule_id} is no loaded rule{_nearest(rule_id, known)}")
+        elif starred and SEVERITY[rule.level] >= SEVERITY[Level.HIGH]:
+            yield "identity", f"identity: {starred} is too wide for {rule.name!r}, whose alerts are of high severity"
 
 
-def _nearest(rule: str, known: Mapping[str, str]) -> str:
+def _nearest(rule: str, known: Mapping[str, KnownRule]) -> str:
     """Rules that may have been meant, by id or by name."""
-    by_text = {name.lower(): rule_id for rule_id, name in known.items()} | {rule_id: rule_id for rule_id in known}
+    by_text = {name.lower(): rule_id for rule_id, (name, _) in known.items()} | {rule_id: rule_id for rule_id in known}
     close = difflib.get_close_matches(rule.lower(), by_text, n=_NEAREST)
     found = dict.fromkeys(by_text[text] for text in close)
     if not found:
         return "; `detector rules list` shows their ids"
-    return "; did you mean " + " or ".join(f"{rule_id} ({known[rule_id]})" for rule_id in found) + "?"
+    return "; did you mean " + " or ".join(f"{rule_id} ({known[rule_id].name})" for rule_id in found) + "?"

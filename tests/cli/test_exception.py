@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,24 @@ def test_exceptions_are_listed_with_state_and_hits(
     assert called(monkeypatch, "exception", "list", cwd=folder) == 0
     shipped = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert {row["owner"] for row in shipped} == {"detector"}
+
+
+def test_doctor_tells_of_exceptions_that_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that has ended is a fault: its alerts are back."""
+    today = datetime.now(UTC).date()
+    called(monkeypatch, *add(id="soon", until=str(today + timedelta(days=3))), cwd=folder)
+    called(monkeypatch, *add(id="ended", until=str(today - timedelta(days=3))), cwd=folder)
+    monkeypatch.setenv("DETECTOR_EXCEPTIONS__PATH", "exceptions.yml")
+    monkeypatch.setenv("DETECTOR_EXCEPTIONS__SHIPPED", "false")
+    monkeypatch.setenv("DETECTOR_RULES__PATH", "rule.yml")
+    capsys.readouterr()
+    assert called(monkeypatch, "doctor", cwd=folder) == 1
+    printed = capsys.readouterr().out
+    assert "ok    rules: 2 exceptions loaded" in printed
+    assert "ok    rules: exception soon ends on" in printed
+    assert "FAIL  rules: exception ended ended on" in printed
 
 
 def check(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:

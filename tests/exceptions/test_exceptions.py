@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -169,6 +170,11 @@ def pipelined_matches() -> set[str]:
     run = pipeline(Memory([[line(**EXEC)]]), sink)
     run.run()
     return {alert.document.rule.id for alert in sink.stored.values()}
+
+
+def test_a_snapshot_of_an_earlier_version_is_read() -> None:
+    """It knew of no exceptions."""
+    assert decode(msgspec.msgpack.encode({"format": Snapshot().format})).exception_hits == {}
 
 
 USERS = ["ana@example.test", ARGOCD, "system:serviceaccount:argocd:argocd-repo-server", "system:node:a"]

@@ -9,12 +9,13 @@ import pytest
 
 from detector.errors import RuleError, RuleProblem
 from detector.exceptions.entry import Entry, State
-from detector.exceptions.load import SHIPPED, known_rules, load
+from detector.exceptions.load import SHIPPED, KnownRule, known_rules, load
+from detector.match import Level
 from detector.score_alert import RULE_ID
 from tests.exceptions.build import DOCUMENT, RULE, entry
 from tests.pipelines import bundled_rules
 
-KNOWN = {RULE: "Binding to cluster-admin", RULE_ID: "Unusual Behaviour of an Identity"}
+KNOWN = {RULE: KnownRule("Binding to cluster-admin", Level.MEDIUM), **known_rules([])}
 FILE = """\
 - id: argocd-reads-its-secrets
   rule: 00000000-0000-4000-8000-000000000001
@@ -125,6 +126,16 @@ def test_a_star_is_refused_where_a_name_could_be_chosen_to_fit(tmp_path: Path, n
     """Substring lists elsewhere let `kubernetes-attacker@...` through."""
     assert "would cover whoever chooses a fitting name" in _refusal(tmp_path, identity=name)
     assert "would cover whoever chooses a fitting name" in _refusal(tmp_path, identity=["ana@example.test", name])
+
+
+@pytest.mark.parametrize("name", ["system:node:*", "system:serviceaccount:argocd:*"])
+def test_a_star_does_not_reach_alerts_of_high_severity(tmp_path: Path, name: str) -> None:
+    """Of these each is to be looked at by name; an alert on behaviour may be one."""
+    path = _written(tmp_path, json.dumps([{**DOCUMENT, "identity": name}]))
+    assert len(load(path, KNOWN)) == 1
+    with pytest.raises(RuleError, match="is too wide for 'Exec'"):
+        load(path, {RULE: KnownRule("Exec", Level.HIGH)})
+    assert "name each" in _refusal(tmp_path, rule=RULE_ID, identity=name)
 
 
 @pytest.mark.parametrize("name", ["system:anonymous", "(unauthenticated)"])
