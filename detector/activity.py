@@ -1,7 +1,7 @@
 """Activity: one API request by one identity, as rules and features see it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -141,7 +141,7 @@ class Activity:
         return " ".join(words)
 
 
-def activities(events: list[AuditEvent], locate: Callable[[list[str]], Addresses]) -> list[Activity]:
+def activities(events: Sequence[AuditEvent], locate: Callable[[list[str]], Addresses]) -> list[Activity]:
     """Name who acted, and from where, in each event."""
     return [Activity(event, from_event(event), locate(event.source_ips)) for event in events]
 

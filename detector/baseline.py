@@ -4,9 +4,9 @@ A baseline counts windows in which a token was seen, not requests: a busy contro
 Old habits are forgotten with a half-life. Everything is bounded and can be merged and stored.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import log2
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,23 @@ _RARE: Final = 0.02  # identities that could have done what nobody did
 _KNOWN: Final = 0.5  # windows from which on a token is an own habit: one, half forgotten
 
 
+class Rhythm(msgspec.Struct):
+    """Weighted sums of ln(1 + requests), of which mean and deviation can be told."""
+
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, log_requests: float, weight: float) -> None:
+        """Take one window's value."""
+        self.total += weight * log_requests
+        self.squares += weight * log_requests * log_requests
+
+    def spread(self, windows: float) -> tuple[float, float]:
+        """Mean and deviation, over windows of a weight in all."""
+        mean = self.total / windows
+        return mean, float(max(self.squares / windows - mean * mean, 0.0) ** 0.5)
+
+
 class Habit(msgspec.Struct):
     """One identity's baseline. Weights are windows, inflated by the half-life so that old ones need no touch."""
 
@@ -30,8 +47,8 @@ class Habit(msgspec.Struct):
     windows: float = 0.0
     last_seconds: float = 0.0
     tokens: dict[str, dict[str, float]] = {}
-    rate_sum: float = 0.0
-    rate_squares: float = 0.0
+    rate: Rhythm = msgspec.field(default_factory=Rhythm)
+    peak: Rhythm = msgspec.field(default_factory=Rhythm)
 
 
 class Crowd(msgspec.Struct):
@@ -49,15 +66,18 @@ class Baselines(msgspec.Struct):
     identities: dict[str, Habit] = {}
     groups: dict[PeerGroup, Crowd] = {}
     cluster: Crowd = msgspec.field(default_factory=Crowd)
+    rules: set[str] = set()
+    """Names of the rules whose matches were learned: those of others would be news of everybody."""
 
-    def view(self, name: str, group: PeerGroup, seconds: float) -> "View":
+    def view(self, name: str, group: PeerGroup, seconds: float, recent: "Recent | None" = None) -> "View":
         """What is known of an identity at a time; of one never seen, what its peers do."""
-        return View(self, self.identities.get(name) or Habit(group), group, self._inflation(seconds))
+        habit = self.identities.get(name) or Habit(group)
+        return View(self, habit, group, self._inflation(seconds), recent or {})
 
     def teach(
-        self, name: str, group: PeerGroup, seen: dict[str, set[str]], log_requests: float, seconds: float
+        self, name: str, group: PeerGroup, seen: dict[str, set[str]], rates: tuple[float, float], seconds: float
     ) -> None:
-        """Learn one window of an identity: the tokens seen in each dimension, and its rate."""
+        """Learn a window of an identity: its tokens in each dimension, and ln(1 + requests) in all and in a minute."""
         habit = self.identities.get(name)
         if habit is None:
             self._make_room()
@@ -67,8 +87,8 @@ class Baselines(msgspec.Struct):
         weight = self._inflation(seconds)
         habit.windows += weight
         habit.last_seconds = max(habit.last_seconds, seconds)
-        habit.rate_sum += weight * log_requests
-        habit.rate_squares += weight * log_requests * log_requests
+        habit.rate.add(rates[0], weight)
+        habit.peak.add(rates[1], weight)
         crowds = (self.groups[habit.peer_group], self.cluster)
         for dimension, found in seen.items():
             weights = habit.tokens.setdefault(dimension, {})
@@ -108,6 +128,9 @@ class Baselines(msgspec.Struct):
             crowd.tokens[dimension][token] -= 1
 
 
+Recent: TypeAlias = Mapping[str, Mapping[str, float]]
+"""The news of the day before a window: by dimension and token, how surprising it was in bits."""
+
 _NOBODY: Final = Crowd()
 _NOTHING: Final[dict[str, float]] = {}
 
@@ -119,15 +142,17 @@ class News(NamedTuple):
     """Surprise of the most surprising token."""
     new_bits: float
     """Sum of the surprise of the tokens that are no habit of the identity's own."""
-    new: int
-    """How many these are."""
+    new_tokens: tuple[tuple[str, float], ...]
+    """These, each with its surprise in bits."""
 
 
 class View:
     """One identity against the background of its peers, at one time."""
 
-    def __init__(self, baselines: Baselines, habit: Habit, group: PeerGroup, inflation: float) -> None:
-        self.habit, self._inflation = habit, inflation
+    def __init__(
+        self, baselines: Baselines, habit: Habit, group: PeerGroup, inflation: float, recent: "Recent"
+    ) -> None:
+        self.habit, self._inflation, self.recent = habit, inflation, recent
         self._peers, self._cluster = baselines.groups.get(group, _NOBODY), baselines.cluster
         self._news: dict[str, News] = {}
 
@@ -139,11 +164,12 @@ class View:
     @property
     def usual_rate(self) -> tuple[float, float] | None:
         """Mean and deviation of ln(1 + requests) a window; None for an identity never seen."""
-        if not self.habit.windows:
-            return None
-        mean = self.habit.rate_sum / self.habit.windows
-        variance = max(self.habit.rate_squares / self.habit.windows - mean * mean, 0.0)
-        return mean, float(variance**0.5)
+        return self.habit.rate.spread(self.habit.windows) if self.habit.windows else None
+
+    @property
+    def usual_peak(self) -> tuple[float, float] | None:
+        """The same of the busiest minute of each window."""
+        return self.habit.peak.spread(self.habit.windows) if self.habit.windows else None
 
     def own(self, dimension: str, token: str) -> float:
         """In how many windows the identity had a token."""
@@ -176,15 +202,10 @@ class View:
         """What is new among a window's tokens; worked out once a dimension, for several features ask."""
         known = self._news.get(dimension)
         if known is None:
-            highest = new_bits = 0.0
-            new = 0
-            for token in sorted(seen):  # a sum of floats depends on its order
-                bits = self.surprise_bits(dimension, token)
-                highest = max(highest, bits)
-                if self.is_new(dimension, token):
-                    new_bits += bits
-                    new += 1
-            known = self._news[dimension] = News(highest, new_bits, new)
+            surprise = [(token, self.surprise_bits(dimension, token)) for token in sorted(seen)]  # sums depend on order
+            new = tuple((token, bits) for token, bits in surprise if self.is_new(dimension, token))
+            highest = max((bits for _, bits in surprise), default=0.0)
+            known = self._news[dimension] = News(highest, sum(bits for _, bits in new), new)
         return known
 
     def usual(self, dimension: str, count: int = 3) -> list[str]:

@@ -135,18 +135,25 @@ class Evaluation:
         self._engine = Engine(self.rules)
         self._folder = Folder("evaluation", live=True)
 
-    def add(self, activities: list[Activity], now: datetime | None) -> None:
-        """Take activities, one by one where it matters when an alert comes."""
-        for activity in activities:
+    def add(self, activities: Sequence[Activity], now: datetime | None) -> None:
+        """Take activities: up to each labelled one by itself, for it matters after which of them an alert comes."""
+        taken = 0
+        for index, activity in enumerate(activities):
             label = self.labels.get(activity.event.audit_id)
             if label is not None:
                 self._note(activity, label)
-        self._take(self._folder.add(self.exceptions.unexcepted(self._engine.match(activities))))
-        self._take_scores(self._behaviour.update(activities))
+                self._decide(activities[taken : index + 1])
+                taken = index + 1
+        self._decide(activities[taken:])
         if now is not None:
             self._span = [*self._span[:1], now]
-            self._take(self._folder.advance(now))
             self._take_scores(self._behaviour.advance(now))
+            self._take(self._folder.advance(now))
+
+    def _decide(self, activities: Sequence[Activity]) -> None:
+        matches = self._engine.match(activities)
+        self._take(self._folder.add(self.exceptions.unexcepted(matches)))
+        self._take_scores(self._behaviour.update(activities, matches))
 
     def finish(self) -> Result:
         """Close everything and count."""

@@ -74,13 +74,14 @@ class Check:
         self._kept = _Alerts()
         self._silenced = {entry.id: _Alerts() for entry in exceptions.entries}
 
-    def add(self, activities: list[Activity], now: datetime | None) -> None:
+    def add(self, activities: Sequence[Activity], now: datetime | None) -> None:
         """Take activities, and the event time that is reached after them."""
         self.labels_seen |= self._labels.keys() & {activity.event.audit_id for activity in activities}
-        for match in self._engine.match(activities):
+        matches = self._engine.match(activities)
+        for match in matches:
             self._take(match)
         if self._behaviour:
-            self._take_scores(self._behaviour.update(activities))
+            self._take_scores(self._behaviour.update(activities, matches))
         if now is not None:
             for alerts in (self._kept, *self._silenced.values()):
                 alerts.advance(now)
@@ -114,8 +115,8 @@ class Check:
             alert = from_score(score, _CLUSTER)
             (self._kept if entry is None else self._silenced[entry.id]).take([alert])
             if entry is not None:
-                audit_ids = [request.audit_id for request, _ in score.window.novel]
-                self._note(entry, audit_ids, alert.document.rule.name, score.window.name)
+                audit_ids = [request.audit_id for request in score.requests]
+                self._note(entry, audit_ids, alert.document.rule.name, score.episode.name)
 
     def _note(self, entry: Entry, audit_ids: Iterable[str], rule: str, identity: str) -> None:
         effect = self._effects[entry.id]

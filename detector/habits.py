@@ -1,4 +1,4 @@
-"""Habits: what an activity says of its identity's ways, as one token in each of eight dimensions.
+"""Habits: what an activity says of its identity's ways, as one token in each of eight dimensions; and rules' matches.
 
 A token names a kind of act, never a single object: volatile parts of names are removed, a service account's own
 namespace is `~own`, clients lose their versions and addresses their host part. So what is usual can be learned, and
@@ -36,8 +36,12 @@ class Tokens(NamedTuple):
     """The action with the class of its answer: `get pods 2xx`, `list secrets 403`."""
 
 
-DIMENSIONS: Final = Tokens._fields
+SIGNAL: Final = "signal"
+"""The dimension of rules that matched, each by its name: what one rule sees is a habit of some, and news of others."""
+DIMENSIONS: Final = (*Tokens._fields, SIGNAL)
 PeerGroup: TypeAlias = str
+Act: TypeAlias = tuple[tuple[str, str], ...]
+"""Dimensions, each with a token."""
 
 _HASHED: Final = re.compile(
     r"(?:-[0-9a-f]{6,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$"

@@ -1,9 +1,9 @@
 """Rule: what a detection says of itself; Match: a rule that fired on one activity."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from detector.activity import Activity
@@ -76,8 +76,7 @@ class Rule(BaseModel):
     """One sentence with placeholders out of `MESSAGE_PLACEHOLDERS`; empty for a standard one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """A rule that fired on an activity."""
 
     rule: Rule

@@ -26,6 +26,7 @@ from detector.event import AuditEvent
 from detector.exceptions import Exceptions
 from detector.fold import Folder
 from detector.formats import Decoded, Format
+from detector.match import Match
 from detector.record import Batch, DeadLetter
 from detector.reload import Detections
 from detector.score import Score
@@ -42,8 +43,8 @@ log = structlog.get_logger(__name__)
 class Behaviour(Protocol):
     """Scores identities' behaviour."""
 
-    def update(self, activities: Sequence[Activity]) -> list[Score]:
-        """Count activities; what is strange already comes back."""
+    def update(self, activities: Sequence[Activity], matches: Sequence[Match]) -> list[Score]:
+        """Count activities, and the rules that matched them; what is strange already comes back."""
 
     def advance(self, now: datetime) -> list[Score]:
         """Move event time on; the strange windows that are over come back complete."""
@@ -131,24 +132,28 @@ class Pipeline:
     def _process(self, batch: Batch) -> None:
         decoded = self.format.decode(batch.values, batch.positions)
         events = self.normalise(decoded.events)
-        acts = activities(events, self.locator.locate)
-        matches = self.exceptions.unexcepted(self.engine.match(acts))
-        scores = self.behaviour.update(acts) if self.behaviour else []
-        alerts = self.folder.add(matches) + self._alerts(scores)
-        alerts += self._advance(batch, events)
+        stream = batch.positions[0].stream if batch.positions else ""
+        alerts: list[Alert] = []
+        matched = 0
+        for part, now in self.snapshot.watermark.parts(stream, events, batch.behind):
+            acts = activities(part, self.locator.locate)
+            matches = self.engine.match(acts)
+            alerts += self.folder.add(self.exceptions.unexcepted(matches))
+            if self.behaviour:
+                alerts += self._alerts(self.behaviour.update(acts, matches))
+            if now is not None:
+                alerts += self._advance(now)
+            matched += len(matches)
         decoded.dead_letters += batch.refused
         self._deliver(alerts, decoded.dead_letters)
         self.snapshot.positions.update(batch.end)
         self._undurable = self._undurable or bool(batch.values or batch.end)
-        self._count(batch, decoded, events, len(matches), alerts)
+        self._count(batch, decoded, events, matched, alerts)
 
-    def _advance(self, batch: Batch, events: Sequence[AuditEvent]) -> list[Alert]:
-        stream = batch.positions[0].stream if batch.positions else ""
-        now = self.snapshot.watermark.update(stream, events, batch.behind)
-        if now is None:
-            return []
+    def _advance(self, now: datetime) -> list[Alert]:
         self.exceptions.review(now)
-        return self.folder.advance(now) + (self._alerts(self.behaviour.advance(now)) if self.behaviour else [])
+        behaviour = self._alerts(self.behaviour.advance(now)) if self.behaviour else []
+        return behaviour + self.folder.advance(now)
 
     def _alerts(self, scores: list[Score]) -> list[Alert]:
         unexcepted = self.exceptions.unexcepted_scores(scores)

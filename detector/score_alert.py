@@ -33,25 +33,27 @@ _DESCRIPTION: Final = (
     "What an identity did in an hour is far from its own habits and those of its peers, as learned from the past. No "
     "single request need be wrong. A new duty or a change of team looks the same: ask, and look at the reasons."
 )
-_HIGH_SCORE: Final = 1.0 / (1.0 + 0.02)  # stranger than one benign window in fifty days
+_HIGH_SCORE: Final = 1.0 / (1.0 + 0.02)  # stranger than one benign alert in fifty days
 _TECHNIQUE: Final = "T1078"
 
 
 def from_score(score: Score, cluster: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Alert:
-    """Make the alert of a strange window; its id depends on the identity and the window's start only."""
-    window = score.window
-    start = datetime.fromtimestamp(window.start_seconds, UTC)
-    alert_id = content_id([cluster, RULE_ID, window.name, start.isoformat()])
-    severity = SEVERITY[Level.HIGH] if score.value >= _HIGH_SCORE and not score.young else SEVERITY[Level.MEDIUM]
-    requests = sorted(request for request, _ in window.novel) or [window.first]
-    version = (COMPLETE_VERSION if score.complete else 0) + window.changes
-    document = _document(score, requests, cluster, (alert_id, severity, clock()))
-    return Alert(document, start, version, score.complete)
+    """Make the alert of an episode; its id depends on the identity and the day only."""
+    episode = score.episode
+    start = datetime.fromtimestamp(episode.start_seconds, UTC)
+    alert_id = content_id([cluster, RULE_ID, episode.name, start.isoformat()])
+    version = (COMPLETE_VERSION if score.complete else 0) + episode.told
+    return Alert(_document(score, cluster, alert_id, clock()), start, version, score.complete)
 
 
-def _document(score: Score, requests: list[Request], cluster: str, made: tuple[str, int, datetime]) -> Document:
-    alert_id, severity, created = made
-    window = score.window
+def _level(score: Score) -> Level:
+    if not score.confirmed:
+        return Level.LOW
+    return Level.HIGH if score.verdict.value >= _HIGH_SCORE and not score.verdict.young else Level.MEDIUM
+
+
+def _document(score: Score, cluster: str, alert_id: str, created: datetime) -> Document:
+    episode, verdict, requests = score.episode, score.verdict, score.requests
     kept = [masked(request) for request in requests[:EVIDENCE_KEPT]]
     first, last = kept[0], requests[-1]
     addresses = {address for request in requests for address in (request.source_ip, request.client_ip) if address}
@@ -62,8 +64,8 @@ def _document(score: Score, requests: list[Request], cluster: str, made: tuple[s
             type=("info",),
             action="unusual-behaviour",
             outcome="unknown",
-            severity=severity,
-            risk_score=round(100 * score.value, 1),
+            severity=SEVERITY[_level(score)],
+            risk_score=round(100 * verdict.value, 1),
             id=alert_id,
             created=created,
             ingested=created,
@@ -74,22 +76,22 @@ def _document(score: Score, requests: list[Request], cluster: str, made: tuple[s
             tactic=Named(id=(TACTICS["stealth"][0],), name=(TACTICS["stealth"][1],)),
             technique=Named(id=(_TECHNIQUE,), name=(TECHNIQUES[_TECHNIQUE],)),
         ),
-        **portray(first, window.name, "", cluster, addresses),
+        **portray(first, episode.name, "", cluster, addresses),
         detector=DetectorPart(
             kind="behaviour",
             audit_ids=tuple(dict.fromkeys(request.audit_id for request in requests if request.audit_id))[
                 :AUDIT_IDS_KEPT
             ],
-            event_count=len(requests),
+            event_count=len(requests) + episode.more_requests,
             first_seen=first.time,
             last_seen=last.time,
-            identity=IdentityPart(kind=window.kind, namespace=window.namespace or None),
+            identity=IdentityPart(kind=episode.kind, namespace=episode.namespace or None),
             evidence=tuple(map(to_evidence, kept)),
             degraded=False,
-            score=round(score.value, 6),
+            score=round(verdict.value, 6),
             threshold=round(score.threshold, 6),
             model=score.model,
-            young=score.young,
+            young=verdict.young,
             reasons=tuple(
                 ReasonPart(
                     feature=reason.feature,
@@ -98,19 +100,21 @@ def _document(score: Score, requests: list[Request], cluster: str, made: tuple[s
                     peers=reason.peers,
                     contribution=reason.contribution,
                 )
-                for reason in score.reasons
+                for reason in verdict.reasons
             ),
         ),
     )
 
 
 def _message(score: Score, requests: list[Request]) -> str:
-    window = score.window
-    text = f"{window.name[:200]} made {len(requests)} requests unlike its habits"
-    if score.reasons:
-        reason = score.reasons[0]
+    episode, verdict = score.episode, score.verdict
+    text = f"{episode.name[:200]} made {len(requests) + episode.more_requests} requests unlike its habits"
+    if verdict.reasons:
+        reason = verdict.reasons[0]
         text += f": {reason.feature} {reason.value}, usual are {reason.usual}"
     text += f", from {requests[0].source_ip or 'an unknown address'}"
-    if score.young:
+    if verdict.young:
         text += " (little is known of it yet)"
+    if not score.confirmed:
+        text += " (no longer strange when the hour was over)"
     return printable(text)

@@ -42,6 +42,10 @@ def train(
     trusted_proxy: TrustedProxies = None,
     since: Since = None,
     until: Until = None,
+    rules: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Rules whose matches are habits too, or none; the bundled ones if left out."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random numbers of the forest.")] = 7,
     common: Common,
 ) -> None:
@@ -49,13 +53,18 @@ def train(
 
     Example: detector model train sample_logs/train.jsonl.zst --trusted-proxy 127.0.0.1/32 --output models/mine/1
     """
+    from detector.cli.wire import load_rules
     from detector.config import load
     from detector.model.store import save
     from detector.model.train import Training
+    from detector.sigma.engine import Engine
 
-    training = Training(seed)
-    for activities, now in read_activities(load(common.config), paths, format_name, trusted_proxy, (since, until)):
-        training.add(activities, now)
+    settings = load(common.config)
+    loaded = load_rules(rules, settings)
+    engine = Engine(loaded)
+    training = Training(seed, rules=[rule.metadata.name for rule in loaded])
+    for activities, now in read_activities(settings, paths, format_name, trusted_proxy, (since, until)):
+        training.add(activities, engine.match(activities), now)
     forest, state = training.finish()
     first, last = training.span
     about = {
@@ -161,4 +170,5 @@ def read_activities(
     for batch in FileSource(files):
         events = keep(decode(batch.values, batch.positions).events)
         stream = batch.positions[0].stream if batch.positions else ""
-        yield activities(events, locator.locate), watermark.update(stream, events, ())
+        for part, now in watermark.parts(stream, events, ()):
+            yield activities(part, locator.locate), now

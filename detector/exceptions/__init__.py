@@ -19,8 +19,8 @@ from detector.identity import Identity, IdentityKind
 from detector.match import Match
 from detector.score import Score
 from detector.score_alert import RULE_ID as BEHAVIOUR
-from detector.sigma.compile import text_of
 from detector.sigma.fields import HIDDEN, Reader, resolve
+from detector.sigma.values import text_of
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Exceptions:
         return [match for match in matches if not self._silences(match)]
 
     def unexcepted_scores(self, scores: list[Score]) -> list[Score]:
-        """The same of strange windows; one that comes several times is counted once, when it is complete."""
+        """The same of strange days; one that comes several times is counted once, when it is complete."""
         if BEHAVIOUR not in self._by_rule:
             return scores
         return [score for score in scores if not self._silences_score(score)]
@@ -70,10 +70,10 @@ class Exceptions:
         return next((each.entry for each in covering if each.covers(match.activity, day)), None)
 
     def covering_score(self, score: Score) -> Entry | None:
-        """The first entry that covers a strange window, by its start."""
-        window = score.window
-        day = datetime.fromtimestamp(window.start_seconds, UTC).date()
-        identity = Identity(window.kind, window.name, window.namespace)
+        """The first entry that covers a strange day."""
+        episode = score.episode
+        day = datetime.fromtimestamp(episode.start_seconds, UTC).date()
+        identity = Identity(episode.kind, episode.name, episode.namespace)
         covering = self._by_rule.get(BEHAVIOUR, ())
         return next((each.entry for each in covering if each.holds_for(identity, day)), None)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from detector.documents import DocumentError, read
 from detector.errors import RuleError, RuleProblem, UsageError
 from detector.exceptions.entry import Entry
 from detector.exceptions.load import parse
+from detector.sigma.rule_file import YamlError, read
 
 _ID_CHARACTERS = 60
 _BREAKS = frozenset("\x85\u2028\u2029")  # PyYAML writes them as they are, and reads them as ends of lines
@@ -49,7 +49,7 @@ def append(path: Path, entry: Entry) -> None:
     problems: list[RuleProblem] = []
     try:
         before = read(path) if path.exists() else b""
-    except DocumentError as error:
+    except YamlError as error:
         raise RuleError([RuleProblem(path, error.line, str(error))]) from error
     known = parse(before, path, problems, shipped=False)
     if problems:

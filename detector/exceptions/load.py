@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from detector.documents import DocumentError, Lines, entries, read
 from detector.errors import RuleError, RuleProblem
 from detector.exceptions.entry import Entry
 from detector.match import SEVERITY, Level
 from detector.printable import printable
 from detector.score_alert import RULE_ID as BEHAVIOUR
 from detector.sigma.load import CompiledRule
+from detector.sigma.rule_file import Lines, YamlError, entries, read
 
 SHIPPED: Final = Path(__file__).with_name("shipped.yml")
 _NEAREST: Final = 3
@@ -64,7 +64,7 @@ def parse(content: bytes, path: Path, problems: list[RuleProblem], *, shipped: b
     """Read the entries of a file's content; what is wrong with it is added to the problems."""
     try:
         documents = list(entries(content))
-    except DocumentError as error:
+    except YamlError as error:
         problems.append(RuleProblem(path, error.line, printable(str(error))))
         return []
     parsed: list[tuple[Entry, Lines]] = []
@@ -79,7 +79,7 @@ def parse(content: bytes, path: Path, problems: list[RuleProblem], *, shipped: b
 def _read(path: Path, problems: list[RuleProblem], *, shipped: bool) -> list[tuple[Entry, Lines]]:
     try:
         return parse(read(path), path, problems, shipped=shipped)
-    except DocumentError as error:
+    except YamlError as error:
         problems.append(RuleProblem(path, error.line, f"{error}; check --exceptions or exceptions.path"))
         return []
 

@@ -27,6 +27,7 @@ _DODGES: Final = {
     "network": "work from the identity's own pod or network: a stolen token is then of little use elsewhere",
     "hours": "work at the hours of the identity",
     "outcome": "know beforehand what is allowed",
+    "signal": "keep to what no rule sees, or what rules see of this identity anyway",
 }
 
 
@@ -43,7 +44,9 @@ def _sum_new(dimension: str) -> Callable[[Window, View], float]:
 
 
 def _count_new(dimension: str) -> Callable[[Window, View], float]:
-    return lambda window, view: view.news(dimension, window.seen[dimension]).new * _confidence(dimension, view)
+    return lambda window, view: (
+        len(view.news(dimension, window.seen[dimension]).new_tokens) * _confidence(dimension, view)
+    )
 
 
 FEATURES: Final = tuple(

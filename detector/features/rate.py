@@ -1,4 +1,4 @@
-"""How much was asked, against the identity's own rhythm."""
+"""How much was asked, in the hour and in its busiest minute, against the identity's own rhythm."""
 
 from math import inf, log1p
 from typing import Final
@@ -14,11 +14,18 @@ def _requests(window: Window, view: View) -> float:
 
 
 def _against_own(window: Window, view: View) -> float:
-    usual = view.usual_rate
+    return _deviations(log1p(window.requests), view.usual_rate)
+
+
+def _peak(window: Window, view: View) -> float:
+    return _deviations(log1p(max(window.minutes.values(), default=0)), view.usual_peak)
+
+
+def _deviations(value: float, usual: tuple[float, float] | None) -> float:
     if usual is None:
         return 0.0
     mean, deviation = usual
-    return (log1p(window.requests) - mean) / (deviation + 0.5)  # half a log unit: no rhythm is steadier than that
+    return (value - mean) / (deviation + 0.5)  # half a log unit: no rhythm is steadier than that
 
 
 FEATURES: Final = (
@@ -32,5 +39,15 @@ FEATURES: Final = (
         "Requests against the identity's own mean and spread.",
         "ask slowly, or only while the identity is busy itself",
         _against_own,
+    ),
+    Feature(
+        "peak",
+        "",
+        "deviations",
+        -inf,
+        inf,
+        "Requests in the busiest minute, against the identity's own busiest minutes.",
+        "spread the requests over the hour: then their number remains",
+        _peak,
     ),
 )

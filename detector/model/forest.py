@@ -3,6 +3,7 @@
 Source: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008; scikit-learn `ensemble/_iforest.py`.
 """
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -18,7 +19,7 @@ Values: TypeAlias = NDArray[np.float64]
 _TREES: Final = 300
 _SAMPLES: Final = 512
 _EULER_GAMMA: Final = 0.5772156649015329
-_TAIL_SHARE: Final = 0.02  # of the training windows: from there on their rate falls off exponentially
+_TAIL_SHARE: Final = 0.1  # of the identity-days of training: from there on their rate falls off exponentially
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,14 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How many windows a day are as strange, by training: empirical, and beyond its tail exponential."""
+    """How many alerts a day are as strange, by training: empirical, and beyond its tail exponential."""
 
     raw: Values
-    """Raw scores of the training windows, ascending."""
+    """Raw score of the strangest window of each identity on each day of training, ascending: that is one alert."""
     days: float
 
-    def windows_a_day(self, raw: Values) -> Values:
-        """Expected number of benign windows a day that score at least as high."""
+    def alerts_a_day(self, raw: Values) -> Values:
+        """Expected number of benign alerts a day that score at least as high."""
         count = len(self.raw) - np.searchsorted(self.raw, raw, side="left")
         tail = max(int(len(self.raw) * _TAIL_SHARE), 2)
         start = self.raw[-tail]
@@ -51,13 +52,18 @@ class Calibration:
         return np.asarray(np.where(raw > start, beyond, count) / self.days)
 
     def scores(self, raw: Values) -> Values:
-        """0 to 1, higher is stranger: 1 / (1 + windows a day), so that a threshold means a number of alerts a day."""
-        return np.asarray(1.0 / (1.0 + self.windows_a_day(raw)))
+        """0 to 1, higher is stranger: 1 / (1 + alerts a day), so that a threshold means a number of alerts a day."""
+        return np.asarray(1.0 / (1.0 + self.alerts_a_day(raw)))
 
 
 def threshold_for(alerts_a_day: float) -> float:
-    """The score above which training gave that many windows a day."""
+    """The score above which training gave that many alerts a day."""
     return 1.0 / (1.0 + alerts_a_day)
+
+
+def stricter(threshold: float) -> float:
+    """The threshold of half as many alerts a day."""
+    return threshold_for((1.0 / threshold - 1.0) / 2)
 
 
 class Forest:
@@ -97,15 +103,25 @@ class Forest:
         return self.calibration.scores(self.raw_scores(vectors))
 
 
-def fit(vectors: Vectors, days: float, seed: int) -> Forest:
-    """Fit a forest on training windows that span some days; the same seed gives the same forest."""
+def fit(vectors: Vectors, episodes: Sequence[Hashable], days: float, seed: int) -> Forest:
+    """Fit a forest on training windows that span some days; the same seed gives the same forest.
+
+    Args:
+        vectors: shape (n_windows, n_features).
+        episodes: for each window whose and of which day it is; what is one alert.
+        days: that the windows span.
+        seed: of the random numbers.
+    """
     low, centre, high = np.percentile(vectors, [5, 50, 95], axis=0)
     span = high - low
     scaling = Scaling(centre, np.where(span < 1e-6, 1.0, span))
     fitted = IsolationForest(n_estimators=_TREES, max_samples=min(_SAMPLES, len(vectors)), random_state=seed)
     fitted.fit(scaling.apply(vectors))
     uncalibrated = Forest(fitted, scaling, Calibration(np.zeros(2), days))
-    return Forest(fitted, scaling, Calibration(np.sort(uncalibrated.raw_scores(vectors)), days))
+    strangest: dict[Hashable, float] = {}
+    for episode, raw in zip(episodes, uncalibrated.raw_scores(vectors), strict=True):
+        strangest[episode] = max(float(raw), strangest.get(episode, 0.0))
+    return Forest(fitted, scaling, Calibration(np.sort(list(strangest.values())), days))
 
 
 def _depths(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -4,17 +4,20 @@ Every vector is made from what lay before its window only, as in life: a baselin
 finds nothing new in it, and a forest fitted on that would not know how much news is normal.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 
 import numpy as np
 
 from detector.activity import Activity
 from detector.errors import ModelError
 from detector.features import load
+from detector.match import Match
 from detector.model.forest import Forest, Vectors, fit
-from detector.model.live import Windows, teach
-from detector.score import WINDOW_SECONDS, BehaviourState, Window
+from detector.model.windows import Windows, teach
+from detector.score import EPISODE_SECONDS, WINDOW_SECONDS, BehaviourState, Window
 
 _WARM_UP_SECONDS = 86_400.0  # everything is new on the first day: it teaches, but no forest learns from it
 _WINDOWS_MIN = 200
@@ -30,18 +33,24 @@ class Training:
     requests: int = 0
     first_seconds: float | None = None
     last_seconds: float = 0.0
+    rules: Sequence[str] = ()
+    """Names of the rules whose matches are learned too."""
     vectors: list[list[float]] = field(default_factory=list)
+    episodes: list[tuple[str, float]] = field(default_factory=list)
+    """Whose window of which day each vector is of."""
 
     def __post_init__(self) -> None:
         """Prepare the windows and the features."""
+        self.state.baselines.rules = set(self.rules)
         self._windows = Windows(self.state)
         self._features = load()
 
-    def add(self, activities: list[Activity], now: datetime | None) -> None:
-        """Learn from activities, and close the windows that event time has left behind."""
+    def add(self, activities: Sequence[Activity], matches: Sequence[Match], now: datetime | None) -> None:
+        """Learn from activities and the rules that matched them, and close the windows that event time has left."""
         for activity in activities:
             self.requests += 1
             self._windows.add(activity)
+        self._windows.note(matches)
         if activities and self.first_seconds is None:
             self.first_seconds = activities[0].time.timestamp() // WINDOW_SECONDS * WINDOW_SECONDS
             self.state.baselines.epoch_seconds = self.first_seconds
@@ -65,8 +74,9 @@ class Training:
         vectors: Vectors = np.array(self.vectors)
         if not np.isfinite(vectors).all():
             raise ModelError("a feature gave a value that is no number; this is a bug of a feature")
-        forest = fit(vectors, self.days, self.seed)
+        forest = fit(vectors, self.episodes, self.days, self.seed)
         self.state.started.clear()
+        self.state.recent.clear()
         return forest, self.state
 
     @property
@@ -80,13 +90,13 @@ class Training:
         return datetime.fromtimestamp(self.first_seconds or 0.0, UTC), datetime.fromtimestamp(self.last_seconds, UTC)
 
     def _close(self, windows: list[Window]) -> None:
-        for start in sorted({window.start_seconds for window in windows}):
-            hour = [window for window in windows if window.start_seconds == start]
+        for start, group in groupby(windows, key=lambda window: window.start_seconds):
+            hour = [(window, self._windows.view(window)) for window in group]
             if start >= (self.first_seconds or 0.0) + _WARM_UP_SECONDS:
-                self.vectors += [self._vector(window) for window in hour]
-            for window in hour:
-                teach(self.state, window)
-
-    def _vector(self, window: Window) -> list[float]:
-        view = self._windows.view(window)
-        return [feature.value(window, view) for feature in self._features]
+                self.vectors += [[feature.value(window, view) for feature in self._features] for window, view in hour]
+                self.episodes += [(window.name, start // EPISODE_SECONDS) for window, _ in hour]
+            for window, view in hour:
+                self._windows.remember(window, view)
+                window.guarded.clear()  # what is given to learn from was looked at
+                teach(self.state, window, view)
+            self._windows.forget(start)

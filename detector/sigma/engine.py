@@ -1,30 +1,43 @@
 """Engine: matches activities against every rule, asking only those that the index leaves.
 
-The index is a memory of specialised rules: for each combination of verb, resource, code and the like it holds what is
-left to ask of the rules that can still match, so that an event which no rule could match costs one look-up.
+The index is a memory of specialised rules: for each combination of verb, resource, code and the like, and then for each
+actor, it holds what is left to ask of the rules that can still match, so that an event which no rule could match costs
+two look-ups, however many rules there are.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from detector.activity import Activity
 from detector.match import Match
-from detector.sigma.compile import Known, Node, text_of
-from detector.sigma.fields import DECISION, HIDDEN, Values
+from detector.sigma.compile import Known, Node
+from detector.sigma.fields import DECISION, HIDDEN, Values, resolve
 from detector.sigma.load import CompiledRule
+from detector.sigma.values import text_of
 
 _KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
+_USER_AGENT_CHARACTERS: Final = 512  # of one that is kept; it is free to choose, so the memory must be bounded
 
-
-Candidate: TypeAlias = tuple[CompiledRule, Node | bool]
-"""A rule, and what is left to ask of it."""
+RankedRule: TypeAlias = tuple[int, CompiledRule]
+"""A rule, and its place among all of them."""
+Candidate: TypeAlias = tuple[Node | bool, tuple[RankedRule, ...]]
+"""What is left to ask, once for all the rules that ask it: copies of a rule differ in what they say of themselves."""
+Actor: TypeAlias = tuple[str, ...]
+"""Trusted address, user agent, user name and groups: what an identity's requests have in common."""
+_ACTOR_FIELDS: Final = [
+    field
+    for name in ("detector.source.ip", "detector.source.scope", "userAgent", "user.username", "user.groups")
+    if (field := resolve(name)) is not None
+]
+"""What an actor tells; an event's other addresses do not take part, for clients choose those anew each time."""
 
 
 class _Entry(NamedTuple):
-    """The rules that can match under one key, and those of them that can match a certain user."""
+    """The rules that can match under one key, and those of them that can match a certain actor."""
 
     candidates: list[Candidate]
-    by_user: dict[tuple[str, ...], list[Candidate]]
+    by_actor: dict[Actor, list[Candidate]]
 
 
 class Key(NamedTuple):
@@ -45,10 +58,10 @@ class Engine:
     """All rules, indexed."""
 
     def __init__(self, rules: Sequence[CompiledRule]) -> None:
-        self._rules: list[Candidate] = [(rule, rule.node) for rule in rules]
+        self._rules = _by_question(rules)
         self._by_resource: dict[tuple[str, str, str], list[Candidate]] = {}
         self._by_key: dict[tuple[object, ...], _Entry] = {}
-        self._users_known = 0
+        self._actors_known = 0
 
     def match(self, activities: Sequence[Activity]) -> list[Match]:
         """Every rule that fires on every activity, in their order."""
@@ -59,15 +72,12 @@ class Engine:
             entry = by_key.get(key) or self._index(Key(*key))
             if not entry.candidates:
                 continue
-            user = activity.event.user
-            user_key = (user.username, *user.groups)
-            candidates = entry.by_user.get(user_key)
+            actor = _actor(activity)
+            candidates = entry.by_actor.get(actor)
             if candidates is None:
-                candidates = self._index_user(entry, user_key)
-            for rule, node in candidates:
-                verdict = node if isinstance(node, bool) else node.evaluate(activity)
-                if verdict is not False:
-                    matches.append(_matched(rule, activity, degraded=verdict is None))
+                candidates = self._index_actor(entry, actor, activity)
+            if candidates:
+                matches += _ask(candidates, activity)
         return matches
 
     def _index(self, key: Key) -> _Entry:
@@ -80,27 +90,57 @@ class Engine:
         entry = self._by_key[key] = _Entry(_specialise(related, _known(key)), {})
         return entry
 
-    def _index_user(self, entry: _Entry, user_key: tuple[str, ...]) -> list[Candidate]:
-        self._forget()
-        self._users_known += 1
-        known = {"user.username": _values(user_key[0]), "user.groups": tuple(filter(None, user_key[1:]))}
-        candidates = entry.by_user[user_key] = _specialise(entry.candidates, known)
+    def _index_actor(self, entry: _Entry, actor: Actor, activity: Activity) -> list[Candidate]:
+        candidates = _specialise(entry.candidates, {field.path: field.read(activity) for field in _ACTOR_FIELDS})
+        if len(activity.event.user_agent) <= _USER_AGENT_CHARACTERS:
+            self._forget()
+            self._actors_known += 1
+            entry.by_actor[actor] = candidates
         return candidates
 
     def _forget(self) -> None:
-        if len(self._by_key) + self._users_known >= _KEYS_KEPT:
+        if len(self._by_key) + self._actors_known >= _KEYS_KEPT:
             self._by_key.clear()
             self._by_resource.clear()
-            self._users_known = 0
+            self._actors_known = 0
+
+
+def _by_question(rules: Sequence[CompiledRule]) -> list[Candidate]:
+    """The rules by what they ask: rules of one detection share its compiled condition, see load.py."""
+    questions: dict[int, tuple[Node, list[RankedRule]]] = {}
+    for rank, rule in enumerate(rules):
+        questions.setdefault(id(rule.node), (rule.node, []))[1].append((rank, rule))
+    return [(node, tuple(ranked)) for node, ranked in questions.values()]
 
 
 def _specialise(candidates: Sequence[Candidate], known: Known) -> list[Candidate]:
     left: list[Candidate] = []
-    for rule, node in candidates:
+    for node, rules in candidates:
         rest = node if isinstance(node, bool) else node.specialise(known)
         if rest is not False:
-            left.append((rule, rest))
+            left.append((rest, rules))
     return left
+
+
+def _ask(candidates: Sequence[Candidate], activity: Activity) -> list[Match]:
+    """Put to an activity what the index could not decide."""
+    fired: list[tuple[int, CompiledRule, bool]] = []
+    for node, rules in candidates:
+        verdict = node if isinstance(node, bool) else node.evaluate(activity)
+        if verdict is not False:
+            fired += [(rank, rule, verdict is None) for rank, rule in rules]
+    if not fired:
+        return []
+    fired.sort(key=itemgetter(0))
+    groups: dict[tuple[str, ...], tuple[str, ...]] = {}  # fields are read once for all rules that group by them
+    matches: list[Match] = []
+    for _, rule, degraded in fired:
+        names = rule.metadata.group_by
+        group = groups.get(names)
+        if group is None:
+            group = groups[names] = group_values(rule, activity)
+        matches.append(Match(rule.metadata, activity, group, degraded))
+    return matches
 
 
 def _known_of_resource(key: Key) -> Known:
@@ -147,8 +187,9 @@ def _key(activity: Activity) -> tuple[str, str, str, str, str, int | None, str, 
     )
 
 
-def _matched(rule: CompiledRule, activity: Activity, *, degraded: bool) -> Match:
-    return Match(rule.metadata, activity, group_values(rule, activity), degraded)
+def _actor(activity: Activity) -> Actor:
+    event = activity.event
+    return (activity.addresses.source_ip, event.user_agent, event.user.username, *event.user.groups)
 
 
 def group_values(rule: CompiledRule, activity: Activity) -> tuple[str, ...]:

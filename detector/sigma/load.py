@@ -5,18 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from sigma.rule import SigmaRule
 
-from detector.documents import DocumentError, Lines, mappings, read
 from detector.errors import RuleError, RuleProblem
 from detector.match import MESSAGE_PLACEHOLDERS, Level, Rule
 from detector.printable import printable
 from detector.sigma.compile import Node, compile_condition
 from detector.sigma.fields import Field as EventField
 from detector.sigma.fields import catalogue, resolve
-from detector.sigma.parse import UnsupportedError, parse
+from detector.sigma.parse import UnsupportedError, parse, parse_condition
+from detector.sigma.rule_file import Lines, YamlError, documents, read
 
 BUNDLED: Final = Path(__file__).parent.parent / "rules"
 _SUFFIXES: Final = (".yml", ".yaml")
@@ -79,8 +80,9 @@ def load(path: Path) -> list[CompiledRule]:
     files = [path] if path.is_file() else sorted(_rule_files(path))
     if not files:
         raise RuleError([RuleProblem(path, 1, "no rule files (*.yml) below this folder")])
+    ruleset, conditions = _ruleset(path), _Conditions()
     for file in files:
-        rules += _load_file(file, ruleset=_ruleset(path), problems=problems)
+        rules += _load_file(file, ruleset, conditions, problems)
     first: dict[str, CompiledRule] = {}
     for rule in rules:
         earlier = first.setdefault(rule.metadata.id, rule)
@@ -105,19 +107,21 @@ def _ruleset(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.resolve().parent.name
 
 
-def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterator[CompiledRule]:
+def _load_file(
+    path: Path, ruleset: str, conditions: "_Conditions", problems: list[RuleProblem]
+) -> Iterator[CompiledRule]:
     try:
         content = read(path)
-        documents = list(mappings(content))
-    except DocumentError as error:
+        parsed = list(documents(content))
+    except YamlError as error:
         problems.append(RuleProblem(path, error.line, printable(str(error))))
         return
-    version = hashlib.sha256(content).hexdigest()[:12]
-    if not documents:
+    origin = _Origin(path, hashlib.sha256(content).hexdigest()[:12], ruleset)
+    if not parsed:
         problems.append(RuleProblem(path, 1, "holds no rule"))
-    for document, lines in documents:
+    for document, lines in parsed:
         try:
-            yield _compile(document, lines, path, version, ruleset)
+            yield _compile(document, lines, origin, conditions)
         except UnsupportedError as error:
             problems.append(RuleProblem(path, lines.find(error.key or "detection"), printable(str(error))))
         except ValidationError as error:
@@ -126,9 +130,32 @@ def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterato
                 problems.append(RuleProblem(path, lines.find("detector"), printable(f"{name}: {fault['msg']}")))
 
 
-def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, ruleset: str) -> CompiledRule:
+class _Conditions:
+    """Compiles each detection once: rules that say the same of events share one tree, and the engine asks it once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Node] = {}
+
+    def compile(self, rule: SigmaRule, detection: object) -> Node:
+        """The tree of a rule; `detection` is what its file says."""
+        text = repr(detection)  # tells 1, 1.0, true and "1" apart
+        node = self._known.get(text)
+        if node is None:
+            node = self._known[text] = compile_condition(parse_condition(rule))
+        return node
+
+
+class _Origin(NamedTuple):
+    """Where a rule comes from."""
+
+    path: Path
+    version: str
+    ruleset: str
+
+
+def _compile(document: dict[str, Any], lines: Lines, origin: _Origin, conditions: _Conditions) -> CompiledRule:
     extension = Extension.model_validate(document.pop("detector", {}))
-    rule, condition = parse(document)
+    rule = parse(document)
     if rule.logsource.product != "kubernetes" or rule.logsource.service != "audit":
         raise UnsupportedError("logsource must be product: kubernetes, service: audit", "logsource")
     if rule.id is None or rule.level is None:
@@ -137,8 +164,8 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
     metadata = Rule(
         id=str(rule.id),
         name=rule.title,
-        version=version,
-        ruleset=ruleset,
+        version=origin.version,
+        ruleset=origin.ruleset,
         level=Level(rule.level.name.lower()),
         description=rule.description or "",
         reference=str(rule.references[0]) if rule.references else "",
@@ -149,7 +176,8 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
         message=extension.message,
     )
     groups = tuple(_group_field(name) for name in extension.group_by)
-    return CompiledRule(metadata, compile_condition(condition), groups, extension.covers, extension.tests, path, lines)
+    node = conditions.compile(rule, document["detection"])
+    return CompiledRule(metadata, node, groups, extension.covers, extension.tests, origin.path, lines)
 
 
 def _group_field(name: str) -> EventField:

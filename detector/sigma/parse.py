@@ -4,6 +4,7 @@ pySigma trusts the types of what it reads, says of few faults where they stand, 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import re2
@@ -48,8 +49,8 @@ _KEYS: Final = {"identifier": "id", "tag": "tags", "value": "tags", "type": "nam
 """Words in the names of pySigma's exceptions that are not the key itself, once the detections have been checked."""
 
 
-def parse(document: dict[str, Any]) -> tuple[SigmaRule, Any]:
-    """Parse a rule and its condition.
+def parse(document: dict[str, Any]) -> SigmaRule:
+    """Parse a rule; its condition comes from `parse_condition`.
 
     Raises:
         UnsupportedError: for what is no Sigma, or what pySigma would read differently from what it says.
@@ -62,9 +63,25 @@ def parse(document: dict[str, Any]) -> tuple[SigmaRule, Any]:
     detection = document.get("detection")
     if isinstance(detection, dict):
         _check(detection)
+    with _told():
+        return SigmaRule.from_dict(document, policy=_POLICY)
+
+
+def parse_condition(rule: SigmaRule) -> Any:
+    """Parse the condition of a rule.
+
+    Raises:
+        UnsupportedError: as `parse`.
+    """
+    with _told():
+        return rule.detection.parsed_condition[0].parsed
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell pySigma's errors as ours."""
     try:
-        rule = SigmaRule.from_dict(document, policy=_POLICY)
-        return rule, rule.detection.parsed_condition[0].parsed
+        yield
     except SigmaError as error:
         word = type(error).__name__.removeprefix("Sigma").removesuffix("Error").lower()
         raise UnsupportedError(f"not valid Sigma: {error}", _KEYS.get(word, word)) from error

@@ -92,11 +92,14 @@ def replay(rules: Path = BUNDLED, model: Model | None = None) -> Pipeline:
 def train() -> float:
     """Seconds to train on the sample's test days, from the compressed file to a fitted forest."""
     start = time.monotonic()
-    training = Training(seed=7)
+    rules = load(BUNDLED)
+    engine, training = Engine(rules), Training(seed=7, rules=[rule.metadata.name for rule in rules])
     decode, locator, watermark = Format().decode, Locator([ip_network("127.0.0.1/32")]), Watermark()
     for batch in FileSource([str(SAMPLE)]):
         events = normalise(decode(batch.values, batch.positions).events)
-        training.add(activities(events, locator.locate), watermark.update("", events, ()))
+        for part, now in watermark.parts("", events, ()):
+            acts = activities(part, locator.locate)
+            training.add(acts, engine.match(acts), now)
     training.finish()
     return time.monotonic() - start
 

@@ -34,7 +34,7 @@ def main() -> None:
     names = [feature.name for feature in load_features()]
     training = Training(seed=7)
     for acts, now in _read("train"):
-        training.add(acts, now)
+        training.add(acts, (), now)
     forest, state = training.finish()
     learned: Vectors = np.array(training.vectors)
     windows, vectors, attacked = _score(Behaviour(forest, state, threshold_for(1.0)))
@@ -61,7 +61,8 @@ def _read(name: str) -> Iterator[tuple[list[Activity], datetime | None]]:
     decode, locator, watermark = Format().decode, Locator([ip_network("127.0.0.1/32")]), Watermark()
     for batch in FileSource([str(SAMPLE.with_name(f"{name}.jsonl.zst"))]):
         events = normalise(decode(batch.values, batch.positions).events)
-        yield activities(events, locator.locate), watermark.update("", events, ())
+        for part, now in watermark.parts("", events, ()):
+            yield activities(part, locator.locate), now
 
 
 def _score(behaviour: Behaviour) -> tuple[list[tuple[float, str]], Vectors, set[tuple[float, str]]]:
@@ -90,7 +91,7 @@ def _score(behaviour: Behaviour) -> tuple[list[tuple[float, str]], Vectors, set[
 
 def _without(learned: Vectors, names: list[str], prefix: str) -> Callable[[Vectors], Values]:
     kept = [index for index, name in enumerate(names) if not name.startswith(prefix)]
-    smaller = fit(learned[:, kept], days=9.0, seed=7)
+    smaller = fit(learned[:, kept], range(len(learned)), days=9.0, seed=7)
     return lambda rows: smaller.raw_scores(rows[:, kept])
 
 

@@ -13,8 +13,7 @@ from detector.exceptions import Exceptions
 from detector.exceptions.entry import Entry
 from detector.identity import IdentityKind
 from detector.match import Match
-from detector.request import from_activity
-from detector.score import Score, Window
+from detector.score import Episode, Score
 from detector.score_alert import RULE_ID
 from detector.state import Snapshot, decode, encode
 from tests.events import EXEC, line
@@ -112,14 +111,13 @@ def test_the_end_is_judged_by_the_time_of_the_request() -> None:
 
 
 def score(*, complete: bool, name: str = "ana@example.test") -> Score:
-    """A strange hour of an identity at noon of 2026-11-23."""
-    start = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
-    window = Window(name, IdentityKind.USER, "", "people", start, from_activity(match().activity))
-    return Score(window, 0.99, 0.9, "m", (), young=False, complete=complete)
+    """A strange day of an identity, 2026-11-23."""
+    start = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+    return Score(Episode(name, IdentityKind.USER, "", start), 0.9, "m", complete=complete)
 
 
 def test_an_alert_on_behaviour_is_silenced_by_name_and_counted_once() -> None:
-    """A strange hour comes several times, and once more when it is over."""
+    """A strange day comes several times, and once more when it is over."""
     exceptions = Exceptions([entry(rule=RULE_ID)])
     scores = [score(complete=False), score(complete=False), score(complete=True)]
     assert exceptions.unexcepted_scores(scores) == []

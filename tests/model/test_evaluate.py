@@ -29,7 +29,8 @@ def result(*, with_rules: bool) -> Result:
     locator, watermark, decode = Locator([ip_network("127.0.0.1/32")]), Watermark(), Format().decode
     for batch in FileSource([str(ROOT / "sample_logs" / "test.jsonl.zst")]):
         events = normalise(decode(batch.values, batch.positions).events)
-        evaluation.add(activities(events, locator.locate), watermark.update("", events, ()))
+        for part, now in watermark.parts("", events, ()):
+            evaluation.add(activities(part, locator.locate), now)
     return evaluation.finish()
 
 

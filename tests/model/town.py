@@ -64,7 +64,7 @@ def train(days: int = DAYS, seed: int = 7) -> tuple[Forest, BehaviourState]:
     training = Training(seed)
     for event in ordered(usual(days)):
         one = activity(event)
-        training.add([one], one.time)
+        training.add([one], [], one.time)
     return training.finish()
 
 

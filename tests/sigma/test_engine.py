@@ -154,8 +154,8 @@ def test_the_memory_of_the_index_is_bounded(monkeypatch: pytest.MonkeyPatch, cha
     assert callable(changes)
     for number in range(100):
         assert len(engine.match([activity(event(**changes(number)))])) == 1
-        users = sum(len(entry.by_user) for entry in engine._by_key.values())
-        assert len(engine._by_key) + users <= 11
+        actors = sum(len(entry.by_actor) for entry in engine._by_key.values())
+        assert len(engine._by_key) + actors <= 11
         assert len(engine._by_resource) <= 11
 
 

@@ -1,0 +1,193 @@
+"""Rule file: YAML of rules or exceptions to documents, with bounds, and with the line on which each key stands first.
+
+A pack of hundreds of files is read at every start, and its YAML costs most of that. So each file is parsed once: what
+the parser meets is checked and built in the same pass.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import yaml
+
+_FILE_BYTES_MAX: Final = 256 * 1024
+_NODES_MAX: Final = 10_000
+_DEPTH_MAX: Final = 64
+_TEXT: Final = "tag:yaml.org,2002:str"
+_PLAIN_KEPT: Final = 10_000  # the words of a pack, `get` or `allow`, come again and again
+_PLAIN_CHARACTERS: Final = 100
+
+
+class YamlError(Exception):
+    """What is wrong with a file, and on which line."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Where each key of a YAML document stands first."""
+
+    first: int
+    of_key: dict[str, int] = field(default_factory=dict)
+
+    def find(self, key: str) -> int:
+        """The line of a key, of a field with any modifiers, or of the document's start if it has no such key."""
+        matching = (line for name, line in self.of_key.items() if key in (name, name.partition("|")[0]))
+        return next(matching, self.first)
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML in which a time is a text, as it is in an event."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
+    """Parse YAML with bounds: no aliases (they make bombs), no tags, no duplicate keys, no deep nesting.
+
+    Raises:
+        YamlError: at the first fault; nothing of the file is to be used then.
+    """
+    yield from _told(_Builder(content).documents())
+
+
+def entries(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
+    """Parse a file that holds one list of mappings, within the same bounds; each entry has lines of its own.
+
+    Raises:
+        YamlError: at the first fault; nothing of the file is to be used then.
+    """
+    yield from _told(_Builder(content).entries())
+
+
+def read(path: Path) -> bytes:
+    """Read a file that is no larger than what people write; raises YamlError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise YamlError(1, f"cannot be read: {error.strerror}") from error
+    if len(content) > _FILE_BYTES_MAX:
+        raise YamlError(1, f"more than {_FILE_BYTES_MAX:,} bytes")
+    return content
+
+
+_Parts: TypeAlias = Iterator[tuple[dict[str, Any], Lines]]
+
+
+def _told(parts: _Parts) -> _Parts:
+    """The parts of a file; what the parser finds wrong is told with its line."""
+    try:
+        yield from parts
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or type(error).__name__
+        raise YamlError(mark.line + 1 if mark else 1, f"not valid YAML: {reason}") from error
+
+
+class _Builder:
+    """Builds documents from the parser's events, one by one: a file of brackets is refused before it costs time."""
+
+    def __init__(self, content: bytes) -> None:
+        self._events: Iterator[Any] = yaml.parse(content, Loader=_Loader)
+        self._nodes = 0
+        self._depth = 0
+        self._of_key: dict[str, int] = {}
+
+    def documents(self) -> _Parts:
+        """Each document, which must be a mapping."""
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                yield self._part(self._next(), "a rule is a YAML mapping")
+
+    def entries(self) -> _Parts:
+        """Each entry of the only document, which must be a list of mappings."""
+        starts = (event for event in self._events if isinstance(event, yaml.DocumentStartEvent))
+        for number, _ in enumerate(starts):
+            root = self._next()
+            if number or type(root) is not yaml.SequenceStartEvent:
+                raise YamlError(_line(root), "must be one YAML list: each entry begins with `- `")
+            while type(event := self._next()) is not yaml.SequenceEndEvent:
+                yield self._part(event, "an entry is a YAML mapping")
+
+    def _part(self, first: Any, otherwise: str) -> tuple[dict[str, Any], Lines]:
+        self._of_key = {}
+        built = self._value(first)
+        if not isinstance(built, dict):
+            raise YamlError(_line(first), otherwise)
+        return built, Lines(_line(first), self._of_key)
+
+    def _next(self) -> Any:
+        """The event after the last one, if it may stand in a file."""
+        event = next(self._events)
+        kind = type(event)
+        if kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            return event
+        self._nodes += 1
+        if self._nodes > _NODES_MAX:
+            raise YamlError(_line(event), f"larger than {_NODES_MAX:,} nodes")
+        if kind is yaml.AliasEvent:
+            raise YamlError(_line(event), "YAML aliases are not allowed")
+        if event.tag:
+            raise YamlError(_line(event), "YAML tags are not allowed")
+        return event
+
+    def _value(self, event: Any) -> Any:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            return _plain(event)[1] if event.implicit[0] else event.value
+        self._depth += 1
+        if self._depth > _DEPTH_MAX:
+            raise YamlError(_line(event), f"deeper than {_DEPTH_MAX} levels")
+        built = self._mapping() if kind is yaml.MappingStartEvent else self._sequence()
+        self._depth -= 1
+        return built
+
+    def _sequence(self) -> list[Any]:
+        values: list[Any] = []
+        while type(event := self._next()) is not yaml.SequenceEndEvent:
+            values.append(self._value(event))
+        return values
+
+    def _mapping(self) -> dict[str, Any]:
+        """Build a mapping; refuse keys that are no text or stand twice."""
+        values: dict[str, Any] = {}
+        while type(event := self._next()) is not yaml.MappingEndEvent:
+            if type(event) is not yaml.ScalarEvent or (event.implicit[0] and _plain(event)[0] != _TEXT):
+                name = repr(event.value) if type(event) is yaml.ScalarEvent else "of several parts"
+                raise YamlError(_line(event), f"the key {name} is not text; put it in quotes")
+            name = event.value
+            if name in values:
+                raise YamlError(_line(event), f"the key {name!r} stands here twice")
+            self._of_key.setdefault(name, _line(event))
+            values[name] = self._value(self._next())
+        return values
+
+
+_loader: Final = yaml.SafeLoader("")
+_loader.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+_plain_known: dict[str, tuple[str, Any]] = {}
+
+
+def _plain(event: Any) -> tuple[str, Any]:
+    """The tag and the value of a scalar without quotes: `true`, `5`, `null`, or the text itself."""
+    text = event.value
+    known = _plain_known.get(text)
+    if known is None:
+        tag = _loader.resolve(yaml.ScalarNode, text, event.implicit)  # type: ignore[no-untyped-call]
+        known = tag, _loader.construct_object(yaml.ScalarNode(tag, text, event.start_mark))
+        if len(_plain_known) < _PLAIN_KEPT and len(text) <= _PLAIN_CHARACTERS:
+            _plain_known[text] = known
+    return known
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
