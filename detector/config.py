@@ -35,6 +35,13 @@ class RulesConfig(_Section):
     path: Path | None = Field(default=None, description="Rule file or folder; the bundled rules if left out.")
 
 
+class ExceptionsConfig(_Section):
+    """What is fine and gives no alert."""
+
+    path: Path | None = Field(default=None, description="YAML file of exceptions, as `exception add` writes it.")
+    shipped: bool = Field(default=True, description="Whether exceptions for well-known controllers are loaded too.")
+
+
 class ModelConfig(_Section):
     """Behaviour model of `run`."""
 
@@ -76,6 +83,7 @@ class Settings(BaseSettings):
     source: SourceConfig | None = Field(default=None, description="Where `run` reads.")
     sink: SinkConfig | None = Field(default=None, description="Where `run` writes alerts.")
     rules: RulesConfig = RulesConfig()
+    exceptions: ExceptionsConfig = ExceptionsConfig()
     model: ModelConfig = ModelConfig()
     state: StateConfig = StateConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()

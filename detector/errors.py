@@ -24,7 +24,7 @@ class UsageError(DetectorError):
 
 @dataclass(frozen=True)
 class RuleProblem:
-    """One thing wrong with one rule file."""
+    """One thing wrong with one file of rules or exceptions."""
 
     path: Path
     line: int
@@ -37,7 +37,7 @@ class RuleProblem:
 
 
 class RuleError(DetectorError):
-    """Rules that cannot be loaded: all are listed, exit code 2."""
+    """Rules or exceptions that cannot be loaded: all problems are listed, exit code 2."""
 
     exit_code = 2
 

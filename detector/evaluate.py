@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from detector.activity import Activity
 from detector.alert import Alert
 from detector.errors import UsageError
+from detector.exceptions import Exceptions
 from detector.fold import Folder
 from detector.identity import IdentityKind
 from detector.match import SEVERITY, WRITE_VERBS, Level
@@ -22,7 +23,7 @@ from detector.model.forest import Vectors, threshold_for
 from detector.model.live import Behaviour
 from detector.model.separation import separation
 from detector.model.store import Model
-from detector.score import WINDOW_SECONDS, BehaviourState, Window
+from detector.score import WINDOW_SECONDS, BehaviourState, Score, Window
 from detector.score_alert import from_score
 from detector.sigma.engine import Engine
 from detector.sigma.load import CompiledRule
@@ -117,6 +118,7 @@ class Evaluation:
     rules: Sequence[CompiledRule]
     labels: Mapping[str, Label]
     alerts_a_day: float
+    exceptions: Exceptions = field(default_factory=Exceptions)
     _first_alert: dict[str, datetime] = field(default_factory=dict)
     _times: dict[str, list[datetime]] = field(default_factory=lambda: defaultdict(list))
     _alerts: dict[str, Alert] = field(default_factory=dict)
@@ -148,20 +150,20 @@ class Evaluation:
             scores = self._behaviour.advance(now)
             self._take(self._folder.add((), self._behaviour.weights()))
             self._take(self._folder.advance(now))
-            self._take(from_score(score, "evaluation") for score in scores)
+            self._take_scores(scores)
 
     def _decide(self, activities: Sequence[Activity]) -> None:
         matches = self._engine.match(activities)
         scores = self._behaviour.update(activities, matches)
-        self._take(self._folder.add(matches, self._behaviour.weights()))
-        self._take(from_score(score, "evaluation") for score in scores)
+        self._take(self._folder.add(self.exceptions.unexcepted(matches), self._behaviour.weights()))
+        self._take_scores(scores)
 
     def finish(self) -> Result:
         """Close everything and count."""
         scores = self._behaviour.finish()
         self._take(self._folder.add((), self._behaviour.weights()))
         self._take(self._folder.finish())
-        self._take(from_score(score, "evaluation") for score in scores)
+        self._take_scores(scores)
         found: set[str] = set()
         pairs: set[Label] = set()
         false: list[str] = []
@@ -196,6 +198,9 @@ class Evaluation:
         self._times[label.campaign].append(activity.time)
         if event.verb in WRITE_VERBS and event.object_ref and event.object_ref.name:
             self._made.add(event.object_ref.name)
+
+    def _take_scores(self, scores: list[Score]) -> None:
+        self._take(from_score(score, "evaluation") for score in self.exceptions.unexcepted_scores(scores))
 
     def _take(self, alerts: Iterable[Alert]) -> None:
         for alert in alerts:

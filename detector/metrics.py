@@ -18,3 +18,7 @@ EVENT_TIME: Final = Gauge(
     "Event time that all streams have reached, Unix time; when it stands still, no event comes.",
 )
 BATCH_SECONDS: Final = Histogram("detector_batch_seconds", "Time from a batch read to its alerts stored.")
+SILENCED: Final = Counter("detector_silenced_matches", "Matches and behaviour alerts that an exception covered.")
+EXCEPTIONS: Final = Gauge("detector_exceptions", "Exceptions that hold, end within 14 days or have ended.", ["state"])
+RELOADS: Final = Counter("detector_reloads", "Times that rules and exceptions were loaded anew.", ["result"])
+RELOAD_FAILED: Final = Gauge("detector_reload_failed", "1 while the files of rules or exceptions cannot be used.")

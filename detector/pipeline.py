@@ -1,7 +1,7 @@
 """The whole path in one loop; read this first.
 
-source -> decode -> health -> normalise -> identity, address -> rules, fold -> features, model -> sink; positions flow
-back.
+source -> decode -> health -> normalise -> identity, address -> rules, exceptions, fold -> features, model -> sink;
+positions flow back.
 
 The guarantee: every record whose position is committed has been evaluated, and every alert it caused is stored by the
 sink or lies in the dead letters with a reason. An alert may be sent twice; it is stored once. Nothing is dropped
@@ -23,12 +23,14 @@ from detector.address import Locator
 from detector.alert import Alert
 from detector.errors import SinkRejected, SinkUnavailable
 from detector.event import AuditEvent
+from detector.exceptions import Exceptions
 from detector.fold import Folder
 from detector.formats import Decoded, Format
 from detector.health import Arrival
 from detector.health.monitor import Monitor
 from detector.match import Match
 from detector.record import Batch, DeadLetter
+from detector.reload import Detections
 from detector.score import Score, Weight
 from detector.score_alert import from_score
 from detector.sigma.engine import Engine
@@ -87,6 +89,10 @@ class Pipeline:
     """How often the counts of open alerts are brought up to date where they are stored; also whenever there is time."""
     checkpoint_seconds: float = 1.0
     """How much is read again after a crash; a synchronous commit takes some milliseconds."""
+    exceptions: Exceptions = field(default_factory=Exceptions)
+    """What is fine and gives no alert."""
+    reload: Callable[[], Detections | None] = lambda: None
+    """Asked before each batch for rules and exceptions that take the place of those in use."""
     snapshot: Snapshot = field(default_factory=Snapshot)
     save: Callable[[Snapshot], None] = lambda _: None
     """Makes the snapshot durable; a replay, which starts again from the beginning, needs none."""
@@ -108,8 +114,10 @@ class Pipeline:
         """
         self.sink.probe()
         self.snapshot.folder = self.folder.state
+        self.snapshot.exception_hits = self.exceptions.hits
         self.source.checkpoint = self.checkpoint
         for batch in self.source:
+            self._adopt(self.reload())
             with metrics.BATCH_SECONDS.time():
                 self._deciding = True
                 self._process(batch)
@@ -124,6 +132,12 @@ class Pipeline:
         self._refresh()
         self.checkpoint()
 
+    def _adopt(self, detections: Detections | None) -> None:
+        """Put new rules and exceptions in the place of the old; open alerts stay, and so do the counts of hits."""
+        if detections is not None:
+            self.engine, self.exceptions = detections.engine, detections.exceptions.counting_on(self.exceptions)
+            self.snapshot.exception_hits = self.exceptions.hits
+
     def _process(self, batch: Batch) -> None:
         decoded = self.format.decode(batch.values, batch.positions)
         arrived = self.within(decoded.events)
@@ -135,7 +149,7 @@ class Pipeline:
             acts = activities(part, self.locator.locate)
             matches = self.engine.match(acts)
             scores = self.behaviour.update(acts, matches) if self.behaviour else []
-            alerts += self.folder.add(matches, self._weights()) + self._alerts(scores)
+            alerts += self.folder.add(self.exceptions.unexcepted(matches), self._weights()) + self._alerts(scores)
             if now is not None:
                 alerts += self._advance(now)
             matched += len(matches)
@@ -153,14 +167,16 @@ class Pipeline:
 
     def _advance(self, now: datetime) -> list[Alert]:
         metrics.EVENT_TIME.set(now.timestamp())
+        self.exceptions.review(now)
         scores = self.behaviour.advance(now) if self.behaviour else []
         return self.folder.add((), self._weights()) + self.folder.advance(now) + self._alerts(scores)
 
     def _weights(self) -> list[Weight]:
         return self.behaviour.weights() if self.behaviour else []
 
-    def _alerts(self, scores: Sequence[Score]) -> list[Alert]:
-        return [from_score(score, self.folder.cluster, self.folder.clock) for score in scores]
+    def _alerts(self, scores: list[Score]) -> list[Alert]:
+        unexcepted = self.exceptions.unexcepted_scores(scores)
+        return [from_score(score, self.folder.cluster, self.folder.clock) for score in unexcepted]
 
     def finish(self) -> None:
         """Complete every open alert: there is no more input."""
@@ -245,4 +261,5 @@ class Pipeline:
             metrics.ALERTS.labels("complete" if alert.complete else "open").inc()
         self.summary.add_batch(len(batch.values), len(decoded.events), decoded.empty, events)
         self.summary.add_dead_letters(decoded.dead_letters)
+        self.summary.silenced = self.exceptions.hits
         self.summary.add_alerts(alerts)

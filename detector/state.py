@@ -30,6 +30,25 @@ class Snapshot(msgspec.Struct):
     """Baselines and windows of the model, if there is one."""
     health: Checks = msgspec.field(default_factory=Checks)
     """What the checks of the stream's health remember."""
+    exception_hits: dict[str, int] = {}
+    """Per exception how many matches it silenced."""
+
+
+def read(directory: Path) -> Snapshot:
+    """Read the snapshot in a folder, which a run may be using; an empty one if there is none.
+
+    Raises:
+        ConfigError: it is damaged or of another version.
+    """
+    path = directory / _FILE
+    try:
+        return decode(path.read_bytes())
+    except FileNotFoundError:
+        return Snapshot()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be used: {error}; {_REMEDY}") from error
 
 
 class StateFile:
@@ -47,19 +66,8 @@ class StateFile:
             raise ConfigError(f"state.directory {directory} cannot be written: {error.strerror}") from error
 
     def load(self) -> Snapshot:
-        """Read the snapshot; an empty one if there is none.
-
-        Raises:
-            ConfigError: it is damaged or of another version.
-        """
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            return Snapshot()
-        try:
-            return decode(content)
-        except ValueError as error:
-            raise ConfigError(f"{self._path} cannot be used: {error}; {_REMEDY}") from error
+        """Read the snapshot, as `read` does."""
+        return read(self._path.parent)
 
     def save(self, snapshot: Snapshot) -> None:
         """Replace the snapshot in one step; durable when this returns."""

@@ -1,7 +1,7 @@
 """Summary: what a run did, counted batch by batch."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
@@ -33,6 +33,8 @@ class Summary:
     by_identity: Counter[str] = field(default_factory=Counter)
     severe: list[Alert] = field(default_factory=list)
     """The first complete alerts of high or critical severity."""
+    silenced: Mapping[str, int] = field(default_factory=dict)
+    """Matches that each exception covered."""
     refused: Counter[str] = field(default_factory=Counter)
     """Dead letters by reason."""
     started: float = field(default_factory=monotonic)

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from detector.cli import config, demo, doctor, es, identity, model, replay, rules, run
+from detector.cli import config, demo, doctor, es, exception, identity, model, replay, rules, run
 from detector.cli.options import command
 from detector.errors import DetectorError
 
@@ -22,6 +22,7 @@ command(app, "doctor")(doctor.doctor)
 app.add_typer(rules.app, name="rules")
 app.add_typer(model.app, name="model")
 app.add_typer(identity.app, name="identity")
+app.add_typer(exception.app, name="exception")
 app.add_typer(es.app, name="es")
 app.add_typer(config.app, name="config")
 

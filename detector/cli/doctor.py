@@ -1,6 +1,7 @@
 """`detector doctor`: what is wrong, in a line each, and what to do."""
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,6 +13,7 @@ from detector.printable import printable
 
 if TYPE_CHECKING:
     from detector.config import Settings
+    from detector.exceptions import Exceptions
 
 
 def doctor(
@@ -98,14 +100,33 @@ def _policy(settings: "Settings", path: Path | None) -> Iterator[tuple[bool, str
 
 
 def _rules(settings: "Settings") -> list[tuple[bool, str]]:
-    from detector.cli.wire import load_rules
+    from detector.cli.wire import load_exceptions, load_rules
     from detector.sigma.cases import run_cases
 
     rules = load_rules(None, settings)
     failures = run_cases(rules)
     if failures:
         return [(False, str(failure)) for failure in failures]
-    return [(True, f"{len(rules)} rules loaded, all their cases hold")]
+    exceptions = load_exceptions(None, settings, rules)
+    return [
+        (True, f"{len(rules)} rules loaded, all their cases hold"),
+        (True, f"{len(exceptions.entries)} exceptions loaded"),
+        *_expiring(exceptions),
+    ]
+
+
+def _expiring(exceptions: "Exceptions") -> Iterator[tuple[bool, str]]:
+    """The exceptions that today are over, or soon will be."""
+    from detector.exceptions.entry import State
+
+    for entry in exceptions.entries:
+        match entry.state(datetime.now(UTC).date()):
+            case State.EXPIRED:
+                yield (False, f"exception {entry.id} ended on {entry.expires}; ask {entry.owner}, or remove it")
+            case State.SOON:
+                yield (True, f"exception {entry.id} ends on {entry.expires}; ask {entry.owner}")
+            case State.ACTIVE:
+                pass
 
 
 def _model(settings: "Settings") -> list[tuple[bool, str]]:

@@ -114,6 +114,12 @@ def evaluate(
     rules: Annotated[
         str | None, typer.Option(metavar="DIR", help="Rule file or folder, or none; the bundled rules if left out.")
     ] = None,
+    exceptions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Exceptions beside the shipped ones, or none; those of the settings if left out."
+        ),
+    ] = None,
     alerts_a_day: AlertsADay = 1.0,
     format_name: FormatName = None,
     trusted_proxy: TrustedProxies = None,
@@ -126,14 +132,19 @@ def evaluate(
 
     Example: detector model evaluate models/sample/1 sample_logs/test.jsonl.zst --labels sample_logs/labels.jsonl
     """
-    from detector.cli.wire import load_rules
+    from detector.cli.wire import load_exceptions, load_rules
     from detector.config import load
     from detector.evaluate import Evaluation, read_labels
     from detector.model.store import load as load_model
 
     settings = load(common.config)
+    loaded = load_rules(rules, settings)
     evaluation = Evaluation(
-        load_model(directory), load_rules(rules, settings), read_labels(labels), alerts_a_day=alerts_a_day
+        load_model(directory),
+        loaded,
+        read_labels(labels),
+        alerts_a_day=alerts_a_day,
+        exceptions=load_exceptions(exceptions, settings, loaded),
     )
     for activities, now in Archive(paths, format_name, trusted_proxy, since, until).read(settings):
         evaluation.add(activities, now)

@@ -45,6 +45,12 @@ def replay(
         str | None,
         typer.Option(metavar="DIR", help="Rule file or folder, or none; the bundled rules if left out."),
     ] = None,
+    exceptions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Exceptions beside the shipped ones, or none; those of the settings if left out."
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(metavar="DIR", help="Behaviour model, as `model train` wrote it, or none.")
     ] = "none",
@@ -75,7 +81,14 @@ def replay(
     Example: detector replay sample_logs/test.jsonl.zst --trusted-proxy 127.0.0.1/32 --output alerts.ndjson
     """
     from detector.cli.show import print_summary, watched
-    from detector.cli.wire import NONE, load_rules, open_behaviour, open_monitor, stop_on_signals
+    from detector.cli.wire import (
+        NONE,
+        load_exceptions,
+        load_rules,
+        open_behaviour,
+        open_monitor,
+        stop_on_signals,
+    )
     from detector.config import load
     from detector.fold import Folder
     from detector.formats import Format, names
@@ -93,6 +106,7 @@ def replay(
     span = partial(within, since=time_of("--since", since), until=time_of("--until", until))
     locator = Locator([*settings.trusted_proxies, *(network_of(text) for text in trusted_proxy or [])])
     loaded = load_rules(rules, settings, cases=False)
+    excepted = load_exceptions(exceptions, settings, loaded)
     gc.freeze()  # rules and modules stay to the end: a twentieth of the time goes into looking at them for garbage
     behaviour = None
     if model != NONE:
@@ -106,6 +120,7 @@ def replay(
         locator=locator,
         engine=Engine(loaded),
         health=open_monitor(locator, loaded),
+        exceptions=excepted,
         folder=Folder(settings.cluster, live=False),
         behaviour=behaviour,
         sink=sink,

@@ -2,6 +2,7 @@
 
 import signal
 from contextlib import ExitStack, closing
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -26,16 +27,27 @@ def run(
 ) -> None:
     """Consume audit events and write alerts until SIGTERM.
 
+    Rules and exceptions that change on disk are loaded anew, on SIGHUP at once; what cannot be used changes nothing.
+
     Example: detector run --config detector.toml
     """
     from detector.address import Locator
-    from detector.cli.wire import load_rules, open_monitor, open_sink, open_source, stop_on_signals
+    from detector.cli.wire import (
+        detection_paths,
+        load_detections,
+        on_signal,
+        open_monitor,
+        open_sink,
+        open_source,
+        stop_on_signals,
+    )
     from detector.config import load
+    from detector.exceptions import Exceptions
     from detector.fold import Folder
     from detector.formats import Format
     from detector.normalise import normalise
     from detector.pipeline import Pipeline
-    from detector.sigma.engine import Engine
+    from detector.reload import Reloader
     from detector.sinks.dead_letter import DeadLetterFile
     from detector.state import StateFile
 
@@ -44,7 +56,8 @@ def run(
         raise ConfigError("source: must be set for `run`; `detector config init` shows how")
     if settings.sink is None:
         raise ConfigError("sink: must be set for `run`; `detector config init` shows how")
-    rules = load_rules(None, settings)
+    reloader = Reloader(detection_paths(settings), partial(load_detections, settings))
+    detections = load_detections(settings)
     locator = Locator(settings.trusted_proxies)
     with ExitStack() as opened:
         state = opened.enter_context(closing(StateFile(settings.state.directory)))
@@ -58,18 +71,23 @@ def run(
             format=Format(settings.format),
             normalise=normalise,
             locator=locator,
-            engine=Engine(rules),
-            health=open_monitor(locator, rules),
+            engine=detections.engine,
+            health=open_monitor(locator, detections.rules),
             folder=Folder(settings.cluster, state=snapshot.folder),
             behaviour=_open_behaviour(settings.model, snapshot),
             sink=sink,
             dead_letters=DeadLetterFile(settings.dead_letters.path),
             patience_seconds=inf,
             refresh_seconds=_REFRESH_SECONDS,
+            exceptions=Exceptions(detections.exceptions.entries, snapshot.exception_hits),
+            reload=reloader.poll,
             snapshot=snapshot,
             save=state.save,
         )
-        with stop_on_signals(pipeline, signal.SIGINT, signal.SIGTERM) as received:
+        with (
+            on_signal(signal.SIGHUP, reloader.request),
+            stop_on_signals(pipeline, signal.SIGINT, signal.SIGTERM) as received,
+        ):
             pipeline.run()
     summary = pipeline.summary
     log.info("stopped", events=summary.events, alerts=summary.alerts_opened, refused=summary.refused.total())

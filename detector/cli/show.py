@@ -77,6 +77,8 @@ def print_summary(summary: Summary, dead_letters: Path) -> None:
         *_top("identities", summary.by_identity),
         *_severe(summary),
     ]
+    if hits := [count for count in summary.silenced.values() if count]:
+        lines.append(f"{sum(hits):,} matches silenced by {len(hits):,} exceptions")
     if summary.refused:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.refused.most_common())
         lines.append(f"refused: {reasons}; see {dead_letters}")

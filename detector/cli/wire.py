@@ -1,6 +1,6 @@
 """Wiring: settings to parts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from detector.address import Locator
     from detector.config import Settings, SinkConfig, SourceConfig
+    from detector.exceptions import Exceptions
     from detector.health.monitor import Monitor
     from detector.model.live import Behaviour
     from detector.pipeline import Pipeline
     from detector.record import Positions
+    from detector.reload import Detections
     from detector.score import BehaviourState
     from detector.sigma.load import CompiledRule
     from detector.sinks import Sink
@@ -27,6 +29,36 @@ def load_rules(given: str | None, settings: "Settings", *, cases: bool = True) -
     if given == NONE:
         return []
     return load(Path(given) if given else settings.rules.path or BUNDLED, cases=cases)
+
+
+def load_exceptions(given: str | None, settings: "Settings", rules: "Sequence[CompiledRule]") -> "Exceptions":
+    """The exceptions of `--exceptions`, or else of the settings, and after them the shipped ones."""
+    from detector.exceptions import Exceptions
+    from detector.exceptions.load import known_rules, load
+
+    if given == NONE:
+        return Exceptions()
+    path = Path(given) if given else settings.exceptions.path
+    known = known_rules(rules) if rules else None  # with no rules there is nothing to hold a name against
+    return Exceptions(load(path, known, shipped=settings.exceptions.shipped))
+
+
+def load_detections(settings: "Settings") -> "Detections":
+    """Rules and exceptions of the settings."""
+    from detector.reload import Detections
+    from detector.sigma.engine import Engine
+
+    rules = load_rules(None, settings)
+    return Detections(rules, Engine(rules), load_exceptions(None, settings, rules))
+
+
+def detection_paths(settings: "Settings") -> list[Path]:
+    """The files and folders that `load_detections` reads."""
+    from detector.exceptions.load import SHIPPED
+    from detector.sigma.load import BUNDLED
+
+    exceptions = settings.exceptions.path
+    return [settings.rules.path or BUNDLED, SHIPPED, *([exceptions] if exceptions else [])]
 
 
 def open_behaviour(directory: Path, state: "BehaviourState | None", *, alerts_a_day: float, live: bool) -> "Behaviour":
@@ -46,7 +78,7 @@ def open_behaviour(directory: Path, state: "BehaviourState | None", *, alerts_a_
     return Behaviour(model.forest, state, threshold_for(alerts_a_day), live=live)
 
 
-def open_monitor(locator: "Locator", rules: "list[CompiledRule]") -> "Monitor":
+def open_monitor(locator: "Locator", rules: "Sequence[CompiledRule]") -> "Monitor":
     """The checks of the stream's health, which know what bodies the rules look into."""
     from detector.audit_policy import AuditLevel
     from detector.health.monitor import Monitor
@@ -81,6 +113,18 @@ def open_sink(config: "SinkConfig") -> "Sink":
     if isinstance(config, ElasticsearchConfig):
         return ElasticsearchSink(config)
     return NdjsonSink(config.path, append=True)
+
+
+@contextmanager
+def on_signal(number: int, act: Callable[[], None]) -> Iterator[None]:
+    """Do something short whenever a signal comes."""
+    import signal
+
+    before = signal.signal(number, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 @contextmanager

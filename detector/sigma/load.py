@@ -17,10 +17,9 @@ from detector.sigma.compile import Node, compile_condition
 from detector.sigma.fields import Field as EventField
 from detector.sigma.fields import catalogue, resolve
 from detector.sigma.parse import UnsupportedError, parse, parse_condition
-from detector.sigma.rule_file import Lines, YamlError, documents
+from detector.sigma.rule_file import Lines, YamlError, documents, read
 
 BUNDLED: Final = Path(__file__).parent.parent / "rules"
-_FILE_BYTES_MAX: Final = 256 * 1024
 _SUFFIXES: Final = (".yml", ".yaml")
 
 
@@ -112,19 +111,13 @@ def _load_file(
     path: Path, ruleset: str, conditions: "_Conditions", problems: list[RuleProblem], *, cases: bool
 ) -> Iterator[CompiledRule]:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        problems.append(RuleProblem(path, 1, f"cannot be read: {error.strerror}"))
-        return
-    if len(content) > _FILE_BYTES_MAX:
-        problems.append(RuleProblem(path, 1, f"{len(content):,} bytes; a rule file may have {_FILE_BYTES_MAX:,}"))
-        return
-    origin = _Origin(path, hashlib.sha256(content).hexdigest()[:12], ruleset)
-    try:
+        content = read(path)
+        origin = _Origin(path, hashlib.sha256(content).hexdigest()[:12], ruleset)
         parsed = list(documents(content, cases=cases))
     except YamlError as error:
         problems.append(RuleProblem(path, error.line, printable(str(error))))
         return
+    origin = _Origin(path, hashlib.sha256(content).hexdigest()[:12], ruleset)
     if not parsed:
         problems.append(RuleProblem(path, 1, "holds no rule"))
     for document, lines in parsed:

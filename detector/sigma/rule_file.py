@@ -1,4 +1,4 @@
-"""Rule file: YAML to documents, with bounds, and with the line on which each key stands first.
+"""Rule file: YAML of rules or exceptions to documents, with bounds, and with the line on which each key stands first.
 
 A pack of hundreds of files is read at every start, and its YAML costs most of that. So each file is parsed once: what
 the parser meets is checked and built in the same pass.
@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 import yaml
 
+_FILE_BYTES_MAX: Final = 256 * 1024
 _NODES_MAX: Final = 10_000
 _DEPTH_MAX: Final = 64
 _TEXT: Final = "tag:yaml.org,2002:str"
@@ -74,9 +76,38 @@ def documents(content: bytes, *, cases: bool = True) -> Iterator[tuple[dict[str,
         yield from _documents(content)
 
 
-def _documents(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
+def entries(content: bytes) -> Iterator[tuple[dict[str, Any], Lines]]:
+    """Parse a file that holds one list of mappings, within the same bounds; each entry has lines of its own.
+
+    Raises:
+        YamlError: at the first fault; nothing of the file is to be used then.
+    """
+    yield from _told(_Builder(content).entries())
+
+
+def read(path: Path) -> bytes:
+    """Read a file that is no larger than what people write; raises YamlError."""
     try:
-        yield from _Builder(content)
+        with path.open("rb") as file:
+            content = file.read(_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise YamlError(1, f"cannot be read: {error.strerror}") from error
+    if len(content) > _FILE_BYTES_MAX:
+        raise YamlError(1, f"more than {_FILE_BYTES_MAX:,} bytes")
+    return content
+
+
+_Parts: TypeAlias = Iterator[tuple[dict[str, Any], Lines]]
+
+
+def _documents(content: bytes) -> _Parts:
+    yield from _told(_Builder(content).documents())
+
+
+def _told(parts: _Parts) -> _Parts:
+    """The parts of a file; what the parser finds wrong is told with its line."""
+    try:
+        yield from parts
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or type(error).__name__
@@ -92,19 +123,31 @@ class _Builder:
         self._depth = 0
         self._of_key: dict[str, int] = {}
 
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], Lines]]:
+    def documents(self) -> _Parts:
+        """Each document, which must be a mapping."""
         for event in self._events:
-            if not isinstance(event, yaml.DocumentStartEvent):
-                continue
+            if isinstance(event, yaml.DocumentStartEvent):
+                yield self._part(self._next(), "a rule is a YAML mapping")
+
+    def entries(self) -> _Parts:
+        """Each entry of the only document, which must be a list of mappings."""
+        starts = (event for event in self._events if isinstance(event, yaml.DocumentStartEvent))
+        for number, _ in enumerate(starts):
             root = self._next()
-            self._of_key = {}
-            document = self._value(root)
-            if not isinstance(document, dict):
-                raise YamlError(_line(root), "a rule is a YAML mapping")
-            yield document, Lines(_line(root), self._of_key)
+            if number or type(root) is not yaml.SequenceStartEvent:
+                raise YamlError(_line(root), "must be one YAML list: each entry begins with `- `")
+            while type(event := self._next()) is not yaml.SequenceEndEvent:
+                yield self._part(event, "an entry is a YAML mapping")
+
+    def _part(self, first: Any, otherwise: str) -> tuple[dict[str, Any], Lines]:
+        self._of_key = {}
+        built = self._value(first)
+        if not isinstance(built, dict):
+            raise YamlError(_line(first), otherwise)
+        return built, Lines(_line(first), self._of_key)
 
     def _next(self) -> Any:
-        """The event after the last one, if it may stand in a rule."""
+        """The event after the last one, if it may stand in a file."""
         event = next(self._events)
         kind = type(event)
         if kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
@@ -113,9 +156,9 @@ class _Builder:
         if self._nodes > _NODES_MAX:
             raise YamlError(_line(event), f"larger than {_NODES_MAX:,} nodes")
         if kind is yaml.AliasEvent:
-            raise YamlError(_line(event), "YAML aliases are not allowed in rules")
+            raise YamlError(_line(event), "YAML aliases are not allowed")
         if event.tag:
-            raise YamlError(_line(event), "YAML tags are not allowed in rules")
+            raise YamlError(_line(event), "YAML tags are not allowed")
         return event
 
     def _value(self, event: Any) -> Any:

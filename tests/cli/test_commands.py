@@ -89,13 +89,14 @@ def test_help_has_an_example_and_the_common_options_at_any_width(command: str, w
 def test_the_names_of_the_contract_are_there() -> None:
     """Others' scripts use them."""
     assert {
-        "run", "replay", "doctor", "rules list", "rules lint", "rules test", "es setup", "es check",
+        "run", "replay", "doctor", "rules list", "rules lint", "rules test",
+        "exception add", "exception list", "exception check", "es setup", "es check",
         "config init", "config schema", "config validate", "config show",
     } <= set(commands())  # fmt: skip
     text = " ".join(helped("replay", 200).split())
     for option in (
-        "--format", "--model", "--rules", "--trusted-proxy", "--since", "--until", "--output", "--report",
-        "--fail-on-alert", "--to-elasticsearch",
+        "--format", "--model", "--rules", "--exceptions", "--trusted-proxy", "--since", "--until", "--output",
+        "--report", "--fail-on-alert", "--to-elasticsearch",
     ):  # fmt: skip
         assert option in text
 

@@ -172,7 +172,7 @@ def test_the_version_of_a_rule_changes_with_its_file(tmp_path: Path) -> None:
         (RULE + "x: [" + "a, " * 20_000 + "]", 11, "larger than 10,000 nodes"),
         (RULE.encode() + b"description: \xe9\n", 1, "not valid YAML"),
         (RULE.encode() + b"description: \x00\n", 1, "not valid YAML"),
-        (RULE + "#" * 300 * 1024, 1, "a rule file may have 262,144"),
+        (RULE + "#" * 300 * 1024, 1, "262,144 bytes"),
         ("- a rule\n", 1, "a rule is a YAML mapping"),
         ("a rule\n", 1, "a rule is a YAML mapping"),
         ("", 1, "holds no rule"),
