@@ -38,7 +38,7 @@ from sigma.types import (
 )
 
 from detector.activity import Activity
-from detector.sigma.fields import HIDDEN, Field, Values, resolve
+from detector.sigma.fields import HIDDEN, Field, Partial, Values, resolve
 from detector.sigma.parse import UnsupportedError
 
 Verdict: TypeAlias = bool | None
@@ -61,7 +61,9 @@ class Leaf:
     def evaluate(self, activity: Activity) -> Verdict:
         """Test the values of an activity."""
         values = self.field.read(activity)
-        return None if values is HIDDEN else self._judge(values)
+        if values is HIDDEN:
+            return None
+        return self._judge(values) or (None if type(values) is Partial else False)
 
     def specialise(self, known: Known) -> "Node | bool":
         """Decide the test if its field is known."""
