@@ -117,16 +117,18 @@ class Activity:
 
     @property
     def dry_run(self) -> bool:
-        """Whether nothing was stored; the API server reads the parameter, and of a delete also the options in its body.
+        """Whether nothing was stored, as the API server reads it: a parameter, or of a delete the options in its body.
 
-        `?fieldManager=a?dryRun=All` is none.
+        `?fieldManager=a?dryRun=All` is none. A delete with a body ignores the parameter, so it counts for nothing where
+        the body may not have been logged. Source: kubernetes/apiserver endpoints/handlers/delete.go, DeleteResource.
         """
+        if self.event.verb in _DELETES:
+            if isinstance(self.request_object, dict):
+                return self.request_object.get("dryRun") == ["All"]
+            if self.request_object is not MISSING or self.event.level == "Metadata" or self.truncated:
+                return False
         query = self.event.request_uri.partition("?")[2]
-        if "dryRun=" in query and ("dryRun", "All") in parse_qsl(query):
-            return True
-        if self.event.verb not in _DELETES or not isinstance(self.request_object, dict):
-            return False
-        return self.request_object.get("dryRun") == ["All"]
+        return "dryRun=" in query and ("dryRun", "All") in parse_qsl(query)
 
     @property
     def command(self) -> str:

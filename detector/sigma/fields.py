@@ -140,7 +140,9 @@ def _configmap_entries(activity: Activity) -> Values:
     )
     if found is HIDDEN:
         return HIDDEN
-    unknown = isinstance(found, Partial) or any(isinstance(data, dict) and UNREADABLE in data.values() for data in found)
+    unknown = isinstance(found, Partial) or any(
+        isinstance(data, dict) and UNREADABLE in data.values() for data in found
+    )
     return Partial(entries) if unknown else entries
 
 
