@@ -131,18 +131,11 @@ def _csr_request(activity: Activity) -> Values:
 def _configmap_entries(activity: Activity) -> Values:
     """Each entry of a ConfigMap's `data` as `key=value`: what is in it has no names that a rule could spell out."""
     found = _body_values(activity, activity.request_object, _plan("data"), _REQUEST_HIDING)
-    entries = tuple(
-        f"{key}={value}"
-        for data in found
-        if isinstance(data, dict)
-        for key, value in data.items()
-        if isinstance(value, str)
-    )
     if found is HIDDEN:
         return HIDDEN
-    unknown = isinstance(found, Partial) or any(
-        isinstance(data, dict) and UNREADABLE in data.values() for data in found
-    )
+    items = [item for data in found if isinstance(data, dict) for item in data.items()]
+    entries = tuple(f"{key}={value}" for key, value in items if isinstance(value, str))
+    unknown = isinstance(found, Partial) or any(value is UNREADABLE for _, value in items)
     return Partial(entries) if unknown else entries
 
 
