@@ -88,7 +88,9 @@ class Reference:
         mine, theirs = _texts(self.field.read(activity)), _texts(self.other.read(activity))
         if mine and theirs and (mine is HIDDEN or theirs is HIDDEN):
             return None
-        return any(self.compare(one, other) for one in mine for other in theirs)
+        if any(self.compare(one, other) for one in mine for other in theirs):
+            return True
+        return None if Partial in (type(mine), type(theirs)) else False
 
     def specialise(self, known: Known) -> "Node | bool":
         """Leave it as it is: what is known never holds both fields."""
@@ -283,7 +285,7 @@ def _is_value(value: Any) -> bool:
 
 def _texts(values: Values) -> Values:
     """The texts that a comparison of fields sees: in lower case, and none that is empty, for it equals nothing."""
-    return values if values is HIDDEN else tuple(text.lower() for text in map(text_of, values) if text)
+    return values if values is HIDDEN else type(values)(text.lower() for text in map(text_of, values) if text)
 
 
 def text_of(value: Any) -> str:
