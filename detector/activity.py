@@ -17,7 +17,7 @@ from detector.identity import Identity, from_event
 MISSING: Final = object()
 """A body that was not logged, or is `null`."""
 UNREADABLE: Final = object()
-"""A body that was logged but cannot be decoded: it holds what it holds, and nobody knows."""
+"""A body that was logged but cannot be decoded, or a part of it that a patch fetches from elsewhere: nobody knows."""
 _INDEX: Final = re.compile("[+-]?[0-9]+|-")  # the API server's JSON patch takes signs, and counts `-1` from the end
 _POD_SPEC_STEPS: Final = (
     ("spec",),  # pods
@@ -38,7 +38,7 @@ class Activity:
     addresses: Addresses
     _request_object: Any = field(default=None, init=False, repr=False)
     _response_object: Any = field(default=None, init=False, repr=False)
-    _pod_specs: tuple[dict[str, Any], ...] | None = field(default=None, init=False, repr=False)
+    _pod_specs: tuple[Any, ...] | None = field(default=None, init=False, repr=False)
     _time: datetime | None = field(default=None, init=False, repr=False)
     _received_time: datetime | None = field(default=None, init=False, repr=False)
     _request_key: bytes = field(default=b"", init=False, repr=False)
@@ -72,11 +72,15 @@ class Activity:
         return self._response_object
 
     @property
-    def pod_specs(self) -> tuple[dict[str, Any], ...]:
-        """The pod specs in the request body, wherever a workload keeps its own; every one that could be one."""
+    def pod_specs(self) -> tuple[Any, ...]:
+        """The pod specs in the request body, wherever a workload keeps its own; every one that could be one.
+
+        Each is an object, or `UNREADABLE` where a patch fetches it from elsewhere.
+        """
         if self._pod_specs is None:
-            found = (_at(self.request_object, steps) for steps in _POD_SPEC_STEPS)
-            self._pod_specs = tuple(spec for spec in found if isinstance(spec, dict))
+            body = self.request_object
+            found = (_at(body, steps) for steps in _POD_SPEC_STEPS if isinstance(body, dict))
+            self._pod_specs = tuple(spec for spec in found if isinstance(spec, dict) or spec is UNREADABLE)
         return self._pod_specs
 
     @property
@@ -113,16 +117,18 @@ class Activity:
 
     @property
     def dry_run(self) -> bool:
-        """Whether nothing was stored; the API server reads the parameter, and of a delete also the options in its body.
+        """Whether nothing was stored, as the API server reads it: a parameter, or of a delete the options in its body.
 
-        `?fieldManager=a?dryRun=All` is none.
+        `?fieldManager=a?dryRun=All` is none. A delete with a body ignores the parameter, so it counts for nothing where
+        the body may not have been logged. Source: kubernetes/apiserver endpoints/handlers/delete.go, DeleteResource.
         """
+        if self.event.verb in _DELETES:
+            if isinstance(self.request_object, dict):
+                return self.request_object.get("dryRun") == ["All"]
+            if self.request_object is not MISSING or self.event.level == "Metadata" or self.truncated:
+                return False
         query = self.event.request_uri.partition("?")[2]
-        if "dryRun=" in query and ("dryRun", "All") in parse_qsl(query):
-            return True
-        if self.event.verb not in _DELETES or not isinstance(self.request_object, dict):
-            return False
-        return self.request_object.get("dryRun") == ["All"]
+        return "dryRun=" in query and ("dryRun", "All") in parse_qsl(query)
 
     @property
     def command(self) -> str:
@@ -159,7 +165,7 @@ def _body(raw: msgspec.Raw) -> Any:
 def _at(value: Any, steps: tuple[str, ...]) -> Any:
     for step in steps:
         if not isinstance(value, dict):
-            return None
+            return value if value is UNREADABLE else None
         value = value.get(step)
     return value
 
@@ -168,17 +174,21 @@ def _from_json_patch(body: Any) -> Any:
     """Turn a JSON patch into the part of an object that it sets, so that one rule reads every kind of write.
 
     `[{"op": "add", "path": "/spec/hostPID", "value": true}]` becomes `{"spec": {"hostPID": true}}`; an index becomes
-    an element of a list. Any other array is returned as it is. Source: RFC 6902, RFC 6901.
+    an element of a list. What is moved or copied from elsewhere in the object is `UNREADABLE`, for the object is not in
+    the event. Any other array is returned as it is. Source: RFC 6902, RFC 6901.
     """
     if not (isinstance(body, list) and body and all(isinstance(item, dict) and "op" in item for item in body)):
         return body
     patched: dict[str, Any] = {}
     for operation in body:
         path = operation.get("path")
-        if operation["op"] not in ("add", "replace") or not isinstance(path, str):
+        if operation["op"] not in ("add", "replace", "copy", "move") or not isinstance(path, str):
             continue
+        fetched = operation["op"] in ("copy", "move")
         steps = [step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:]]
-        _set(patched, steps, operation.get("value"))
+        if fetched and not steps:
+            return UNREADABLE
+        _set(patched, steps, UNREADABLE if fetched else operation.get("value"))
     return patched
 
 

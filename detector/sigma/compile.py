@@ -27,7 +27,7 @@ from sigma.types import (
 )
 
 from detector.activity import Activity
-from detector.sigma.fields import HIDDEN, Field, Values, resolve
+from detector.sigma.fields import HIDDEN, Field, Partial, Values, resolve
 from detector.sigma.parse import UnsupportedError
 from detector.sigma.values import Test, compile_value, is_value, text_of
 
@@ -49,7 +49,9 @@ class Leaf:
     def evaluate(self, activity: Activity) -> Verdict:
         """Test the values of an activity."""
         values = self.field.read(activity)
-        return None if values is HIDDEN else self._judge(values)
+        if values is HIDDEN:
+            return None
+        return self._judge(values) or (None if type(values) is Partial else False)
 
     def specialise(self, known: Known) -> "Node | bool":
         """Decide the test if its field is known."""
@@ -74,7 +76,9 @@ class Reference:
         mine, theirs = _texts(self.field.read(activity)), _texts(self.other.read(activity))
         if mine and theirs and (mine is HIDDEN or theirs is HIDDEN):
             return None
-        return any(self.compare(one, other) for one in mine for other in theirs)
+        if any(self.compare(one, other) for one in mine for other in theirs):
+            return True
+        return None if Partial in (type(mine), type(theirs)) else False
 
     def specialise(self, known: Known) -> "Node | bool":
         """Leave it as it is: what is known never holds both fields."""
@@ -245,7 +249,7 @@ def _always(_: Any) -> bool:
 
 def _texts(values: Values) -> Values:
     """The texts that a comparison of fields sees: in lower case, and none that is empty, for it equals nothing."""
-    return values if values is HIDDEN else tuple(text.lower() for text in map(text_of, values) if text)
+    return values if values is HIDDEN else type(values)(text.lower() for text in map(text_of, values) if text)
 
 
 def _reference_comparison(value: SigmaFieldReference) -> Callable[[str, str], bool]:

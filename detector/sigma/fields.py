@@ -20,6 +20,14 @@ HIDDEN: Final = (object(),)
 """Stands for the values of a field in a body that was kept from us: it may or may not match."""
 
 Values: TypeAlias = tuple[Any, ...]
+
+
+class Partial(tuple[Any, ...]):
+    """Values beside which there are others that were kept from us: none of these may pass a test, and one still may."""
+
+    __slots__ = ()
+
+
 Reader: TypeAlias = Callable[[Activity], Values]
 
 _CONTAINER_LISTS: Final = ("containers", "initContainers", "ephemeralContainers")
@@ -27,7 +35,7 @@ POD: Final = "detector.pod."
 """Before a path into a pod's spec, wherever a workload keeps it."""
 CONTAINERS: Final = "detector.containers."
 """Before a path into a container of any kind of such a pod."""
-_BODIES: Final = ("requestObject.", "responseObject.", POD, CONTAINERS)
+_BODIES: Final = ("requestObject.", "responseObject.", POD, CONTAINERS, "detector.configmap.", "detector.csr.")
 ALIASES: Final = {
     "apiGroup": "objectRef.apiGroup",
     "hostPath": f"{POD}volumes.hostPath.path",
@@ -56,7 +64,8 @@ class Field:
     """The first step of the path."""
     in_body: bool
     read: Reader
-    """The values found: none for an absent field, several for a list, `HIDDEN` for a body that was kept from us.
+    """The values found: none for an absent field, several for a list, `HIDDEN` for a body that was kept from us,
+    `Partial` for one of which a part was.
 
     Only a body can hold None, for a `null` or an empty list; only a body can hold an empty text.
     """
@@ -119,6 +128,17 @@ def _csr_request(activity: Activity) -> Values:
     return _body_values(activity, activity.request_object, _plan("spec.request"), _REQUEST_HIDING)
 
 
+def _configmap_entries(activity: Activity) -> Values:
+    """Each entry of a ConfigMap's `data` as `key=value`: what is in it has no names that a rule could spell out."""
+    found = _body_values(activity, activity.request_object, _plan("data"), _REQUEST_HIDING)
+    if found is HIDDEN:
+        return HIDDEN
+    items = [item for data in found if isinstance(data, dict) for item in data.items()]
+    entries = tuple(f"{key}={value}" for key, value in items if isinstance(value, str))
+    unknown = isinstance(found, Partial) or any(value is UNREADABLE for _, value in items)
+    return Partial(entries) if unknown else entries
+
+
 _SCALARS: Final[dict[str, Reader]] = {
     "kind": lambda activity: _texts(activity.event.kind),
     "level": lambda activity: _texts(activity.event.level),
@@ -142,6 +162,7 @@ _SCALARS: Final[dict[str, Reader]] = {
     "detector.command": lambda activity: _texts(activity.command),
     "detector.path": lambda activity: _texts(activity.path),
     "detector.dry_run": lambda activity: ("true" if activity.dry_run else "false",),
+    "detector.configmap.entry": _configmap_entries,
     "detector.csr.common_name": lambda activity: _subject(activity, "commonName"),
     "detector.csr.organization": lambda activity: _subject(activity, "organizationName"),
 }
@@ -248,6 +269,8 @@ def _find(values: Sequence[Any], plans: Sequence[_Plan]) -> Values:
                 _walk(value, plan, 0, found)
     except RecursionError:  # lists in lists, nearly as deep as the decoder goes
         return HIDDEN
+    if UNREADABLE in found:
+        return Partial(value for value in found if value is not UNREADABLE)
     return tuple(found)
 
 
@@ -258,7 +281,7 @@ def _walk(value: Any, plan: _Plan, step: int, found: list[Any]) -> None:
             _walk(element, plan, step, found)
         if not value and step == len(plan):
             found.append(None)
-    elif step == len(plan):
+    elif step == len(plan) or value is UNREADABLE:
         found.append(value)
     elif isinstance(value, dict):
         for key, following in plan[step]:

@@ -89,17 +89,11 @@ def peer_events(file: str) -> list[dict[str, Any]]:
 
 
 PEER_ROWS = [Row(**json.loads(line)) for line in (PEERS / "labels.jsonl").read_text().splitlines()]
-IDEAS = {row.id for row in PEER_ROWS}
-
-
-def idea_of(name: str) -> str | None:
-    """The detection idea of the peers' data that a rule covers: the longest that its name begins with."""
-    words = name.replace("_", "-")
-    covered = [idea for idea in IDEAS if words == idea or words.startswith(f"{idea}-")]
-    return max(covered, key=len, default=None)
-
-
-COVERED_ROWS = [row for row in PEER_ROWS if row.id in {idea_of(name) for name in NAMES}]
+COUNTED = {"denied-burst-ip", "secret-burst"}
+"""Ideas whose rows are single events of a rule that counts: they say nothing about one event, see the data's README."""
+DECLINED = {"bad-ip"}
+"""Ideas that no rule covers, with the reason in the README's table."""
+SINGLE_ROWS = [row for row in PEER_ROWS if row.id not in COUNTED]
 DEVIATIONS = {
     (file, int(line), idea): Deviation(verdict == "fires", reason)
     for file, line, idea, verdict, reason in rows_of("Where we judge otherwise")
@@ -204,10 +198,34 @@ def test_rules_that_speak_of_the_same_paths_list_the_same_paths() -> None:
 
 @pytest.mark.parametrize("idea", ["pod_privileged", "pod_hostpath"])
 def test_rules_that_share_out_the_controllers_list_the_same_ones(idea: str) -> None:
-    """Whom the one rule leaves out, the other must take."""
+    """Whom the one rule leaves out, the other must take, or the rule on system accounts that do what none does."""
     left_out = detection_of(idea)["filter_controller"]
 
     assert detection_of(f"{idea}_by_controller")["controller"] == left_out
+
+
+def test_rules_on_workloads_leave_out_the_same_controllers() -> None:
+    """Sigma knows no shared lists, so a controller that is added to one of these rules would be missing in another."""
+    lists = {
+        name: detection_of(name)["filter_controller"]["user.username|cased"]
+        for name in NAMES
+        if "template-risky" in rule_of(name).covers and "filter_controller" in detection_of(name)
+    }
+
+    assert len(lists) > 10
+    assert {name for name, accounts in lists.items() if accounts != lists["pod_privileged"]} == set()
+
+
+@pytest.mark.parametrize("name", ["cronjob-controller", "deployment-controller"])
+def test_a_built_in_controller_that_makes_what_it_does_not_make_is_a_misuse(name: str) -> None:
+    """Rules on workloads leave these accounts out whatever they write; they make no pods."""
+    account = f"system:serviceaccount:kube-system:{name}"
+    document = {"verb": "create", "objectRef": {"resource": "pods", "namespace": "shop", "name": "a"}}
+
+    activity = activity_of(merge(BASE_EVENT, {**document, "user": {"username": account}}))
+
+    assert account in detection_of("pod_privileged")["filter_controller"]["user.username|cased"]
+    assert rule_of("system_account_misuse").node.evaluate(activity) is True
 
 
 def test_the_readme_lists_every_rule() -> None:
@@ -229,23 +247,31 @@ def test_a_rule_covers_ideas_that_there_are(name: str) -> None:
     assert set(covered) <= ideas
 
 
-@pytest.mark.parametrize("row", COVERED_ROWS, ids=lambda row: f"{row.file}:{row.line}:{row.id}")
+@pytest.mark.parametrize("row", SINGLE_ROWS, ids=lambda row: f"{row.file}:{row.line}:{row.id}")
 def test_a_peers_test_event_comes_out_as_labelled_or_as_we_say_why_not(row: Row) -> None:
     """Of the rules that cover an idea one fires if it should; the exceptions are those in the README."""
-    rules = [rule_of(name) for name in NAMES if idea_of(name) == row.id]
+    rules = [rule_of(name) for name in NAMES if row.id in rule_of(name).covers]
     activity = activity_of(peer_events(row.file)[row.line - 1])
     deviation = DEVIATIONS.get((row.file, row.line, row.id))
 
     fires = any(rule.node.evaluate(activity) is not False for rule in rules)
 
+    assert bool(rules) is (row.id not in DECLINED)
     assert fires == (row.should_fire if deviation is None else deviation.fires), row.note
 
 
 def test_every_deviation_from_the_peers_is_one() -> None:
-    """The README's table names covered rows only, contradicts their labels and gives a reason."""
-    expected = {(row.file, row.line, row.id): row.should_fire for row in COVERED_ROWS}
+    """The README's table names rows about one event only, contradicts their labels and gives a reason."""
+    expected = {(row.file, row.line, row.id): row.should_fire for row in SINGLE_ROWS}
 
     assert DEVIATIONS
     assert set(DEVIATIONS) <= set(expected)
     assert [key for key, deviation in DEVIATIONS.items() if deviation.fires == expected[key]] == []
     assert all(deviation.reason for deviation in DEVIATIONS.values())
+
+
+def test_we_agree_with_the_peers_on_97_of_100_rows() -> None:
+    """Of the rows that speak about one event: 235 of 249."""
+    assert len(PEER_ROWS) == 249
+    assert len(SINGLE_ROWS) == 235
+    assert 1 - len(DEVIATIONS) / len(SINGLE_ROWS) >= 0.97

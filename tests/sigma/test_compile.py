@@ -427,6 +427,30 @@ def test_what_a_json_patch_takes_away_or_asks_for_is_not_set() -> None:
     assert verdict({"requestObject.spec.hostPID": True}, write(verb="patch", requestObject=patch)) is False
 
 
+@pytest.mark.parametrize("op", ["copy", "move"])
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({"requestObject.spec.hostPID": True}, None),
+        ({"requestObject.spec.hostPID|exists": False}, None),
+        ({"requestObject.spec.hostPID|fieldref": "verb"}, None),
+        ({"detector.pod.hostPID": True}, None),
+        ({"requestObject.spec.hostIPC": True}, True),
+        ({"requestObject.spec.nodeName|exists": True}, False),
+        ({"requestObject.spec.hostPID": True, "verb": "create"}, False),
+    ],
+)
+def test_what_a_json_patch_fetches_from_elsewhere_is_undecided(
+    selection: dict[str, Any], expected: bool | None, op: str
+) -> None:
+    """Neither the value nor its absence is known; what the patch sets besides is."""
+    patch = [
+        {"op": "add", "path": "/spec/hostIPC", "value": True},
+        {"op": op, "from": "/metadata/labels/a", "path": "/spec/hostPID"},
+    ]
+    assert verdict(selection, write(verb="patch", requestObject=patch)) is expected
+
+
 _POD_SPECS = [
     lambda spec: {"spec": spec},
     lambda spec: {"spec": {"template": {"spec": spec}}},
