@@ -48,16 +48,21 @@ def list_rules(
 def lint(
     rules: RulesArgument = None,
     *,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Audit policy of the API server: tell which rules it leaves blind."),
+    ] = None,
     common: Common,
 ) -> None:
     """Check the rules: what cannot be loaded exits with 2, what should be better with 1.
 
-    Example: detector rules lint my-rules/
+    Example: detector rules lint my-rules/ --policy audit-policy.yaml
     """
+    from detector.audit_policy import load_policy
     from detector.sigma.lint import lint as check
 
     loaded = _load(rules, common.config)
-    problems = check(loaded)
+    problems = check(loaded, load_policy(policy) if policy else None)
     for problem in problems:
         typer.echo(str(problem))
     if not common.quiet:

@@ -1,0 +1,138 @@
+"""Levels: of which requests a rule needs the body, and so how much the audit policy must log of them.
+
+The rule's condition is specialised to each kind of write on each built-in resource; where a test of a body is left,
+that body is needed. Custom resources are left out: no list knows them.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from detector.audit_policy import AuditLevel
+from detector.sigma.compile import And, Known, Leaf, Node, Not, Or, Reference
+from detector.sigma.fields import Field
+from detector.sigma.load import CompiledRule
+
+
+class Need(NamedTuple):
+    """A kind of request, and how much of it a rule must see."""
+
+    api_group: str
+    resource: str
+    subresource: str
+    verb: str
+    level: AuditLevel
+
+
+_VERBS: Final = ("create", "update", "patch")
+_CREATED_ONLY: Final = frozenset({"token", "eviction", "binding"})
+_RESPONSE_ROOT: Final = "responseObject"
+RESOURCES: Final[dict[str, tuple[str, ...]]] = {
+    "": (
+        "configmaps",
+        "endpoints",
+        "events",
+        "limitranges",
+        "namespaces",
+        "nodes",
+        "nodes/status",
+        "persistentvolumeclaims",
+        "persistentvolumes",
+        "pods",
+        "pods/binding",
+        "pods/ephemeralcontainers",
+        "pods/eviction",
+        "pods/status",
+        "podtemplates",
+        "replicationcontrollers",
+        "replicationcontrollers/scale",
+        "resourcequotas",
+        "secrets",
+        "serviceaccounts",
+        "serviceaccounts/token",
+        "services",
+        "services/status",
+    ),
+    "admissionregistration.k8s.io": (
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings",
+        "mutatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+        "validatingwebhookconfigurations",
+    ),
+    "apiextensions.k8s.io": ("customresourcedefinitions",),
+    "apiregistration.k8s.io": ("apiservices",),
+    "apps": (
+        "controllerrevisions",
+        "daemonsets",
+        "deployments",
+        "deployments/scale",
+        "replicasets",
+        "replicasets/scale",
+        "statefulsets",
+        "statefulsets/scale",
+    ),
+    "authorization.k8s.io": ("selfsubjectaccessreviews", "selfsubjectrulesreviews", "subjectaccessreviews"),
+    "batch": ("cronjobs", "jobs"),
+    "certificates.k8s.io": (
+        "certificatesigningrequests",
+        "certificatesigningrequests/approval",
+        "certificatesigningrequests/status",
+    ),
+    "discovery.k8s.io": ("endpointslices",),
+    "networking.k8s.io": ("ingresses", "networkpolicies"),
+    "policy": ("poddisruptionbudgets",),
+    "rbac.authorization.k8s.io": ("clusterrolebindings", "clusterroles", "rolebindings", "roles"),
+}
+"""Built-in resources and subresources that are written, by API group."""
+
+
+def needs(rule: CompiledRule) -> tuple[Need, ...]:
+    """Every kind of write whose body the rule looks into."""
+    return tuple(_needs(rule.node))
+
+
+def _needs(node: Node) -> Iterator[Need]:
+    for api_group, resources in RESOURCES.items():
+        for text in resources:
+            resource, _, subresource = text.partition("/")
+            for verb in ("create",) if subresource in _CREATED_ONLY else _VERBS:
+                left = node.specialise(_known(api_group, resource, subresource, verb))
+                level = AuditLevel.METADATA if isinstance(left, bool) else _level(left)
+                if level > AuditLevel.METADATA:
+                    yield Need(api_group, resource, subresource, verb, level)
+
+
+def _known(api_group: str, resource: str, subresource: str, verb: str) -> Known:
+    return {
+        "verb": (verb,),
+        "objectRef.apiGroup": (api_group,) if api_group else (),
+        "objectRef.resource": (resource,),
+        "objectRef.subresource": (subresource,) if subresource else (),
+    }
+
+
+def _level(node: Node) -> AuditLevel:
+    """The level that the bodies in a condition need."""
+    levels = [_level_of(field) for field in _fields(node)]
+    return max(levels, default=AuditLevel.METADATA)
+
+
+def _level_of(field: Field) -> AuditLevel:
+    if not field.in_body and not field.path.startswith("detector.csr."):
+        return AuditLevel.METADATA
+    return AuditLevel.REQUEST_RESPONSE if field.root == _RESPONSE_ROOT else AuditLevel.REQUEST
+
+
+def _fields(node: Node) -> Iterator[Field]:
+    match node:
+        case Leaf(field=field):
+            yield field
+        case Reference(field=field, other=other):
+            yield field
+            yield other
+        case Not(node=inner):
+            yield from _fields(inner)
+        case And(nodes=nodes) | Or(nodes=nodes):
+            for part in nodes:
+                yield from _fields(part)
