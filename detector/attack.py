@@ -1,8 +1,9 @@
 """ATT&CK: the names behind the tags of rules, pinned to version 19, so that checking a tag never needs the network.
 
 Source: MITRE ATT&CK v19 (April 2026), which renamed TA0005 to Stealth, split off TA0112 Defense Impairment and replaced
-T1562 by T1685 and T1686. (c) The MITRE Corporation; reproduced with permission under the ATT&CK terms of use. Listed are
-the techniques of the Containers matrix, others that Kubernetes detections use, and what revoked ones are called now.
+T1562 by T1685 and T1686. (c) The MITRE Corporation; reproduced with permission under the ATT&CK terms of use. Listed
+are the techniques of the Containers matrix, others that Kubernetes detections use, and what took the place of revoked
+ones.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""`detector rules`: list, check and test the rules."""
+"""`detector rules`: list, show, check and test the rules."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,7 +11,7 @@ from detector.cli.options import Common, OutputFormatOption, command
 if TYPE_CHECKING:
     from detector.sigma.load import CompiledRule
 
-app = typer.Typer(help="List, check and test the rules.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check, test, measure and tune the rules.", no_args_is_help=True)
 RulesArgument = Annotated[
     Path | None,
     typer.Argument(metavar="DIR", help="Rule file or folder; those of the settings, or the bundled ones, if left out."),
@@ -96,6 +96,35 @@ def run_tests(
         )
     if failures:
         raise typer.Exit(1)
+
+
+@command(app, "show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="RULE", help="Id (its first digits will do), title, or file.")],
+    *,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Rule file or folder; those of the settings, or the bundled ones."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
+    common: Common,
+) -> None:
+    """Show everything of one rule: meaning, blind spots, triage, audit levels, fields and cases.
+
+    Example: detector rules show pod_privileged
+    """
+    import json
+
+    from detector.printable import printable
+    from detector.sigma.card import as_text, card
+    from detector.sigma.find import find
+
+    loaded = [] if Path(name).is_file() else _load(rules, common.config)
+    cards = [card(rule) for rule in find(loaded, name)]
+    if as_json:
+        typer.echo(json.dumps(cards[0] if len(cards) == 1 else cards, indent=2))
+    else:
+        typer.echo("\n\n".join("\n".join(map(printable, as_text(known).splitlines())) for known in cards))
 
 
 def _load(rules: Path | None, config: Path | None) -> "list[CompiledRule]":

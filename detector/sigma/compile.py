@@ -7,9 +7,8 @@ Source: SigmaHQ/sigma-specification v2, Sigma rules specification and modifiers 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias, cast
 

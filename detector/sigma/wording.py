@@ -4,6 +4,7 @@ from typing import Final
 
 from sigma.types import (
     CompareOperators,
+    SigmaBool,
     SigmaCasedString,
     SigmaCIDRExpression,
     SigmaCompareExpression,
@@ -23,7 +24,7 @@ _SIGNS: Final = {
 }
 
 
-def wording(value: SigmaType) -> str:
+def wording(value: SigmaType) -> str:  # noqa: PLR0911 one return a type
     """What a test asks of its field: `is pods`, `is *.pem`, `>= 400`."""
     match value:
         case SigmaNull() | SigmaExists():
@@ -42,6 +43,8 @@ def wording(value: SigmaType) -> str:
             return f"lies in {value.cidr}"
         case SigmaCompareExpression():
             return f"{_SIGNS.get(value.op, value.op.name)} {value.number}"
+        case SigmaBool():
+            return f"is {str(value.boolean).lower()}"
         case _:
             return f"is {value}"
 

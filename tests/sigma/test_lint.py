@@ -89,5 +89,5 @@ def test_a_field_that_is_misspelt_is_told_with_the_one_that_was_meant(written: s
 
 def test_a_field_like_none_is_refused_without_a_guess() -> None:
     """A wrong hint costs more than none."""
-    with pytest.raises(RuleError, match="no audit event has a field 'colour'; .*README"):
+    with pytest.raises(RuleError, match=r"no audit event has a field 'colour'; .*README"):
         compile_selection({"colour": "blue"})
