@@ -1,0 +1,217 @@
+"""Tune: exceptions that would silence what rules wrongly raise, each as narrow as what it is made from.
+
+An entry is bound to one rule, one identity and every field of `SCOPE` in which its requests have few values. One that
+would silence a labelled request is never proposed.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from detector.activity import Activity
+from detector.evaluate import Aftermath, Label
+from detector.identity import IdentityKind
+from detector.match import SEVERITY, Level, Match
+from detector.printable import printable
+from detector.request import from_activity, masked
+from detector.sigma.compile import text_of
+from detector.sigma.engine import Engine
+from detector.sigma.fields import HIDDEN, resolve
+from detector.sigma.load import CompiledRule
+
+SCOPE: Final = (
+    "impersonatedUser.username",
+    "verb",
+    "objectRef.apiGroup",
+    "objectRef.resource",
+    "objectRef.subresource",
+    "objectRef.namespace",
+    "objectRef.name",
+    "detector.source.ip",
+)
+"""Fields that bind an entry; none that the client may choose, for such a one binds nobody."""
+_VALUES_MAX: Final = 5  # a person still reads these; more, as of generated names, would not hold tomorrow
+_LIFE: Final = timedelta(days=90)
+_NOBODY: Final = frozenset({IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED})
+_READERS: Final = [found.read for found in map(resolve, SCOPE) if found is not None]
+
+Values: TypeAlias = tuple[frozenset[str], ...]
+"""The values of one match in each field of `SCOPE`."""
+
+
+class _Alert(NamedTuple):
+    """What makes matches one alert, as the folder sees it."""
+
+    rule_id: str
+    identity: str
+    effective: str
+    group: tuple[str, ...]
+    window: int
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Matches of one alert that have the same values in every field of `SCOPE`."""
+
+    values: Values
+    first: datetime
+    last: datetime
+    example: str
+    name: str
+    count: int = 0
+    campaigns: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One entry, and what it would silence."""
+
+    rule: CompiledRule
+    identity: str
+    scope: Mapping[str, tuple[str, ...]]
+    alerts: int
+    alerts_of_rule: int
+    requests: int
+    first: datetime
+    last: datetime
+    example: str
+    loses: tuple[str, ...]
+    """Campaigns of which it would silence a request: then it is refused."""
+
+    def entry(self, owner: str, reason: str, newest: datetime) -> dict[str, Any]:
+        """The entry as it stands in a file of exceptions; it ends 90 days after the newest event."""
+        stem = self.rule.path.stem.removeprefix("kubernetes_audit_")
+        slug = re.sub(r"[^a-z0-9]+", "-", f"{stem} {self.identity}".lower()).strip("-")
+        expires: date = (newest + _LIFE).date()
+        return {
+            "id": slug[:100].rstrip("-"),
+            "rule": self.rule.metadata.id,
+            "identity": self.identity,
+            "scope": {name: values[0] if len(values) == 1 else list(values) for name, values in self.scope.items()},
+            "owner": owner,
+            "reason": reason,
+            "expires": expires,
+        }
+
+
+class Tuning:
+    """Rules over archived activities, to see whom they wrongly name.
+
+    Args:
+        rules: those to look at.
+        labels: requests of known attacks by auditID; all other alerts are taken for false.
+        level: rules below it stay as they are.
+    """
+
+    def __init__(self, rules: Sequence[CompiledRule], labels: Mapping[str, Label], level: Level) -> None:
+        self._rules = {rule.metadata.id: rule for rule in rules if SEVERITY[rule.metadata.level] >= SEVERITY[level]}
+        self._engine = Engine(list(self._rules.values()))
+        self._labels = labels
+        self._aftermath = Aftermath()
+        self._seen: defaultdict[_Alert, dict[tuple[Values, bool], _Seen]] = defaultdict(dict)
+        self.newest: datetime | None = None
+        """The time of the newest event; None before there was one."""
+
+    def add(self, activities: list[Activity]) -> None:
+        """Take activities."""
+        for activity in activities:
+            if activity.event.audit_id in self._labels:
+                self._aftermath.note(activity)
+            self.newest = max(activity.time, self.newest or activity.time)
+        for match in self._engine.match(activities):
+            if match.activity.identity.kind not in _NOBODY and not match.degraded:
+                self._note(match)
+
+    def _note(self, match: Match) -> None:
+        activity, identity = match.activity, match.activity.identity
+        window = int(activity.received_time.timestamp() // match.rule.fold_seconds)
+        alert = _Alert(match.rule.id, identity.name, identity.effective_name, match.group, window)
+        label = self._labels.get(activity.event.audit_id)
+        key = (_values(activity), label is not None)
+        seen = self._seen[alert].get(key)
+        if seen is None:
+            ref, time = activity.event.object_ref, activity.time
+            seen = _Seen(key[0], time, time, _example(activity), ref.name if ref else "")
+            self._seen[alert][key] = seen
+        seen.count += 1
+        seen.first, seen.last = min(seen.first, activity.time), max(seen.last, activity.time)
+        if label is not None:
+            seen.campaigns.add(label.campaign)
+
+    def proposals(self, at_least: int) -> list[Proposal]:
+        """Entries that silence so many alerts or more, the most useful first; refused ones are among them."""
+        benign: defaultdict[tuple[str, str, str], dict[_Alert, list[_Seen]]] = defaultdict(dict)
+        for alert, parts in self._seen.items():
+            if not any(seen.campaigns or (self._labels and self._aftermath.made(seen.name)) for seen in parts.values()):
+                benign[alert.rule_id, alert.identity, alert.effective][alert] = list(parts.values())
+        found = []
+        for (rule_id, identity, effective), alerts in benign.items():
+            if len(alerts) >= at_least:
+                found += self._narrowest(self._rules[rule_id], identity, effective, alerts, at_least)
+        return sorted(found, key=lambda proposal: (-proposal.alerts, proposal.rule.metadata.name, proposal.identity))
+
+    def _narrowest(
+        self, rule: CompiledRule, identity: str, effective: str, alerts: dict[_Alert, list[_Seen]], at_least: int
+    ) -> list[Proposal]:
+        """One entry for all of an identity's alerts; if that would lose an attack, one for each namespace."""
+        whole = self._propose(rule, identity, effective, alerts)
+        if not whole.loses:
+            return [whole]
+        place = SCOPE.index("objectRef.namespace")
+        apart: defaultdict[frozenset[str], dict[_Alert, list[_Seen]]] = defaultdict(dict)
+        for alert, parts in alerts.items():
+            apart[frozenset().union(*(seen.values[place] for seen in parts))][alert] = parts
+        narrower = [self._propose(rule, identity, effective, part) for part in apart.values() if len(part) >= at_least]
+        return [proposal for proposal in narrower if not proposal.loses] or [whole]
+
+    def _propose(
+        self, rule: CompiledRule, identity: str, effective: str, alerts: dict[_Alert, list[_Seen]]
+    ) -> Proposal:
+        parts = [seen for group in alerts.values() for seen in group]
+        scope = _scope([seen.values for seen in parts])
+        lost: set[str] = set()
+        for alert, others in self._seen.items():
+            if (alert.rule_id, alert.identity, alert.effective) == (rule.metadata.id, identity, effective):
+                lost.update(*(seen.campaigns for seen in others.values() if _covers(scope, seen.values)))
+        first = min(parts, key=lambda seen: seen.first)
+        return Proposal(
+            rule=rule,
+            identity=identity,
+            scope=scope,
+            alerts=len(alerts),
+            alerts_of_rule=sum(alert.rule_id == rule.metadata.id for alert in self._seen),
+            requests=sum(seen.count for seen in parts),
+            first=first.first,
+            last=max(seen.last for seen in parts),
+            example=first.example,
+            loses=tuple(sorted(lost)),
+        )
+
+
+def _values(activity: Activity) -> Values:
+    found = (read(activity) for read in _READERS)
+    return tuple(frozenset() if values is HIDDEN else frozenset(map(text_of, values)) for values in found)
+
+
+def _scope(rows: Sequence[Values]) -> dict[str, tuple[str, ...]]:
+    """Each field that all the matches have, in which they have few values."""
+    scope = {}
+    for position, name in enumerate(SCOPE):
+        values = frozenset().union(*(row[position] for row in rows))
+        if all(row[position] for row in rows) and len(values) <= _VALUES_MAX and "*" not in "".join(values):
+            scope[name] = tuple(sorted(values))
+    return scope
+
+
+def _covers(scope: Mapping[str, tuple[str, ...]], values: Values) -> bool:
+    return all(values[SCOPE.index(name)] and values[SCOPE.index(name)] <= {*allowed} for name, allowed in scope.items())
+
+
+def _example(activity: Activity) -> str:
+    request = masked(from_activity(activity))
+    resource = "/".join(filter(None, (request.resource, request.subresource)))
+    place = "/".join(filter(None, (request.namespace, request.name))) or "(unnamed)"
+    return printable(f"{request.verb} {resource} {place} from {request.source_ip or 'an unknown address'}")
