@@ -71,7 +71,7 @@ def backtest(
 
     Example: detector rules backtest sample_logs/train.jsonl.zst --rules my-rules/ --by identity
     """
-    from detector.cli.output import print_rows
+    from detector.cli.output import print_rows, write_text
     from detector.cli.wire import load_rules
     from detector.config import load
     from detector.junit import junit as as_junit
@@ -95,7 +95,7 @@ def backtest(
         typer.echo(_summary(outcome), err=True)
     allowed = 1.0 if false_a_day is None else false_a_day
     if junit is not None:
-        _write(junit, as_junit(outcome, allowed))
+        write_text(junit, as_junit(outcome, allowed))
     if false_a_day is not None:
         _fail_if_wrong(outcome, allowed)
 
@@ -139,13 +139,6 @@ def _summary(outcome: "Outcome") -> str:
             + f"; {false / outcome.days:.2f} false alerts a day of severity 47 or more"
         )
     return "\n".join(lines)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _fail_if_wrong(outcome: "Outcome", allowed: float) -> None:

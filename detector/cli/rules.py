@@ -127,6 +127,38 @@ def show(
         typer.echo("\n\n".join("\n".join(map(printable, as_text(known).splitlines())) for known in cards))
 
 
+@command(app, "coverage")
+def show_coverage(
+    rules: RulesArgument = None,
+    *,
+    navigator: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the techniques as an ATT&CK Navigator layer.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if an idea is neither covered nor declined.")
+    ] = False,
+    output_format: OutputFormatOption = None,
+    common: Common,
+) -> None:
+    """List the detection ideas of all peers, and what covers each or why it is declined.
+
+    Example: detector rules coverage --navigator layer.json
+    """
+    from detector.cli.output import print_rows, write_text
+    from detector.sigma.coverage import Status, coverage, navigator_layer, summary
+
+    loaded = _load(rules, common.config)
+    table = coverage(loaded)
+    rows = [covered.as_row() for covered in table]
+    print_rows(rows, ("idea", "status", "by", "cases", "why not", "peers"), output_format)
+    if not common.quiet:
+        typer.echo(summary(table), err=True)
+    if navigator is not None:
+        write_text(navigator, navigator_layer(loaded))
+    if strict and any(covered.status is Status.OPEN for covered in table):
+        raise typer.Exit(1)
+
+
 def _load(rules: Path | None, config: Path | None) -> "list[CompiledRule]":
     from detector.cli.wire import load_rules
     from detector.config import load
