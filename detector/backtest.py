@@ -68,20 +68,20 @@ class Backtest:
         self._alerts: list[Alert] = []
         self._aftermath = Aftermath()
         self._campaigns: set[str] = set()
-        self._span: list[datetime] = []
-        self._empty = True
+        self._first: datetime | None = None
+        self._last: datetime | None = None
 
     def add(self, activities: list[Activity], now: datetime | None) -> None:
         """Take activities, and the event time that is reached after them."""
-        self._empty = self._empty and not activities
         for activity in activities:
+            self._first = min(activity.time, self._first or activity.time)
+            self._last = max(activity.time, self._last or activity.time)
             label = self._labels.get(activity.event.audit_id)
             if label is not None:
                 self._campaigns.add(label.campaign)
                 self._aftermath.note(activity)
         self._alerts += self._folder.add(self._engine.match(activities))
         if now is not None:
-            self._span = [*self._span[:1], now]
             self._alerts += self._folder.advance(now)
 
     def finish(self) -> Outcome:
@@ -90,12 +90,12 @@ class Backtest:
         Raises:
             UsageError: there was nothing to judge, or none of the labels was met.
         """
-        if self._empty:
+        if self._first is None or self._last is None:
             raise UsageError("no audit event in these files; check --format, --since and --until")
         if self._labels and not self._campaigns:
             raise UsageError("none of the labelled requests is in these files; do --labels and PATH belong together?")
         self._alerts += self._folder.finish()
-        seconds = (self._span[-1] - self._span[0]).total_seconds() if self._span else 0.0
+        seconds = (self._last - self._first).total_seconds()
         hits = tuple(self._hit(alert) for alert in self._alerts)
         return Outcome(self._rules, hits, max(seconds, _SECONDS_MIN) / 86_400, frozenset(self._campaigns))
 
