@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from detector.errors import ConfigError
@@ -38,6 +38,9 @@ _LABELS: Final = {
     AuditLevel.REQUEST_RESPONSE: "RequestResponse",
 }
 _LEVELS: Final = {label: level for level, label in _LABELS.items()}
+
+SECRET_BODIES: Final = frozenset({("", "secrets")})
+"""API groups and resources whose bodies no log should hold, whatever a rule could learn from them."""
 
 Stage = Literal["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"]
 
@@ -162,7 +165,14 @@ class Policy(_Part):
     metadata: dict[str, Any] = {}
     omit_stages: tuple[Stage, ...] = ()
     omit_managed_fields: bool = False
-    rules: tuple[PolicyRule, ...] = Field(min_length=1)
+    rules: tuple[PolicyRule, ...]
+
+    @field_validator("rules")
+    @classmethod
+    def _are_some(cls, rules: tuple[PolicyRule, ...]) -> tuple[PolicyRule, ...]:
+        if not rules:
+            raise ValueError("a policy without rules logs nothing")
+        return rules
 
     def decide(self, request: Attributes) -> Decision:
         """Find what is logged of a request: the first rule that matches says so, and without one nothing is."""

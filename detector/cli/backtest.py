@@ -58,7 +58,9 @@ def backtest(
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="JUnit XML for CI; needs --labels.")] = None,
     false_a_day: Annotated[
         float | None,
-        typer.Option(min=0, help="Fail a rule with more false alerts a day of severity 47 or more; needs --labels."),
+        typer.Option(
+            metavar="N", min=0, help="Fail a rule with more false alerts a day of severity 47 or more; needs --labels."
+        ),
     ] = None,
     format_name: FormatName = None,
     trusted_proxy: TrustedProxies = None,
@@ -188,7 +190,9 @@ def tune(
     level: Annotated[
         TuneLevel, typer.Option(metavar="LEVEL", help="Rules from this level on: low, medium, high or critical.")
     ] = TuneLevel.MEDIUM,
-    at_least: Annotated[int, typer.Option(min=1, help="Alerts that an entry must silence to be worth it.")] = 5,
+    at_least: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Alerts that an entry must silence to be worth it.")
+    ] = 5,
     format_name: FormatName = None,
     trusted_proxy: TrustedProxies = None,
     since: Since = None,

@@ -45,8 +45,7 @@ def levels(rule: CompiledRule) -> dict[str, list[str]]:
     """The audit levels above Metadata that a rule needs, each with the requests that must be logged so."""
     needed: defaultdict[str, list[str]] = defaultdict(list)
     for need in needs(rule):
-        resource = f"{need.resource}/{need.subresource}" if need.subresource else need.resource
-        needed[need.level.label].append(f"{need.verb} {resource}")
+        needed[need.level.label].append(f"{need.verb} {need.target}")
     return dict(needed)
 
 

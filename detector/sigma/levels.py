@@ -7,7 +7,7 @@ that body is needed. Custom resources are left out: no list knows them.
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from detector.audit_policy import AuditLevel
+from detector.audit_policy import SECRET_BODIES, Attributes, AuditLevel, Policy
 from detector.sigma.compile import And, Known, Leaf, Node, Not, Or, Reference
 from detector.sigma.fields import Field
 from detector.sigma.load import CompiledRule
@@ -22,9 +22,33 @@ class Need(NamedTuple):
     verb: str
     level: AuditLevel
 
+    @property
+    def target(self) -> str:
+        """The resource as kubectl spells it: `daemonsets.apps`, `pods/ephemeralcontainers`."""
+        whole = f"{self.resource}.{self.api_group}" if self.api_group else self.resource
+        return f"{whole}/{self.subresource}" if self.subresource else whole
+
 
 _VERBS: Final = ("create", "update", "patch")
 _CREATED_ONLY: Final = frozenset({"token", "eviction", "binding"})
+_CLUSTER_WIDE: Final = frozenset(
+    {
+        "apiservices",
+        "certificatesigningrequests",
+        "clusterrolebindings",
+        "clusterroles",
+        "customresourcedefinitions",
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings",
+        "mutatingwebhookconfigurations",
+        "namespaces",
+        "nodes",
+        "persistentvolumes",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+        "validatingwebhookconfigurations",
+    }
+)
 _RESPONSE_ROOT: Final = "responseObject"
 RESOURCES: Final[dict[str, tuple[str, ...]]] = {
     "": (
@@ -90,6 +114,27 @@ RESOURCES: Final[dict[str, tuple[str, ...]]] = {
 def needs(rule: CompiledRule) -> tuple[Need, ...]:
     """Every kind of write whose body the rule looks into."""
     return tuple(_needs(rule.node))
+
+
+def lacking(rule: CompiledRule, policy: Policy) -> tuple[Need, ...]:
+    """What the rule needs and a policy does not grant to an ordinary person, secrets' bodies aside."""
+    return tuple(
+        need
+        for need in needs(rule)
+        if (need.api_group, need.resource) not in SECRET_BODIES and policy.decide(_request(need)).level < need.level
+    )
+
+
+def _request(need: Need) -> Attributes:
+    return Attributes(
+        need.verb,
+        "(somebody)",
+        api_group=need.api_group,
+        resource=need.resource,
+        subresource=need.subresource,
+        name="" if need.verb == "create" and not need.subresource else "(any)",
+        namespace="" if need.resource in _CLUSTER_WIDE else "(any)",
+    )
 
 
 def _needs(node: Node) -> Iterator[Need]:

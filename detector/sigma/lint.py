@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from detector.attack import REVOKED, SPLIT_TACTICS, TACTICS, TECHNIQUES, VERSION
-from detector.audit_policy import Attributes, AuditLevel, Policy
+from detector.audit_policy import AuditLevel, Policy
 from detector.errors import RuleProblem
 from detector.match import SEVERITY, Level
 from detector.sigma.compile import fields_of
-from detector.sigma.levels import needs
+from detector.sigma.levels import lacking
 from detector.sigma.load import CompiledRule
 
 FORGEABLE: Final = frozenset({"auditID", "userAgent", "sourceIPs", "detector.client.scope"})
@@ -71,14 +71,8 @@ def _evidence(rule: CompiledRule) -> Iterator[tuple[str, str]]:
 
 
 def _levels(rule: CompiledRule, policy: Policy) -> Iterator[tuple[str, str]]:
-    blind: dict[tuple[AuditLevel, AuditLevel], list[str]] = defaultdict(list)
-    for need in needs(rule):
-        request = Attributes(
-            verb=need.verb, api_group=need.api_group, resource=need.resource, subresource=need.subresource
-        )
-        granted = policy.decide(request).level
-        if granted < need.level:
-            resource = f"{need.resource}/{need.subresource}" if need.subresource else need.resource
-            blind[need.level, granted].append(f"{need.verb} {resource}")
-    for (level, granted), requests in blind.items():
-        yield "detection", f"needs level {level.label} where the policy grants {granted.label}: {', '.join(requests)}"
+    blind: defaultdict[AuditLevel, list[str]] = defaultdict(list)
+    for need in lacking(rule, policy):
+        blind[need.level].append(f"{need.verb} {need.target}")
+    for level, requests in blind.items():
+        yield "detection", f"needs level {level.label}, which the policy does not grant, of {', '.join(requests)}"

@@ -102,7 +102,7 @@ def test_lint_tells_what_a_policy_leaves_blind(folder: Path, run: Call) -> None:
     (folder / "body.yml").write_text(GOOD_RULE.replace("{objectRef.subresource: exec}", "{detector.pod.hostPID: true}"))
     done = run("lint", "body.yml", "--policy", "policy.yaml")
     assert done.returncode == 1
-    assert "needs level Request where the policy grants Metadata" in done.stdout
+    assert "needs level Request, which the policy does not grant" in done.stdout
     assert run("lint", "old", "--policy", "policy.yaml").returncode == 0
 
 

@@ -61,13 +61,13 @@ def test_a_severe_rule_may_not_rest_on_what_the_client_chooses(field: str) -> No
 
 
 def test_a_policy_that_keeps_back_what_a_rule_reads_is_told(tmp_path: Path) -> None:
-    """With the level that is needed, the one that is granted, and for which requests."""
+    """With the level that is needed, and for which requests."""
     policy = tmp_path / "policy.yaml"
     policy.write_text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}")
     reads = {"verb": "create", "objectRef.resource": "pods", "objectRef.subresource": None, "objectRef.apiGroup": None}
     rule = compile_selection({**reads, "detector.pod.hostPID": True}, **_GOOD)
     (problem,) = lint([rule], load_policy(policy))
-    assert problem.message == "needs level Request where the policy grants Metadata: create pods"
+    assert problem.message == "needs level Request, which the policy does not grant, of create pods"
     policy.write_text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Request}]}")
     assert lint([rule], load_policy(policy)) == []
 
