@@ -65,6 +65,9 @@ class _Seen:
     campaigns: set[str] = field(default_factory=set)
 
 
+_Alerts: TypeAlias = dict[_Alert, list[_Seen]]
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """One entry, and what it would silence."""
@@ -143,51 +146,50 @@ class Tuning:
 
     def proposals(self, at_least: int) -> list[Proposal]:
         """Entries that silence so many alerts or more, the most useful first; refused ones are among them."""
-        benign: defaultdict[tuple[str, str, str], dict[_Alert, list[_Seen]]] = defaultdict(dict)
+        by_identity: defaultdict[tuple[str, str, str], _Alerts] = defaultdict(dict)
         for alert, parts in self._seen.items():
-            if not any(seen.campaigns or (self._labels and self._aftermath.made(seen.name)) for seen in parts.values()):
-                benign[alert.rule_id, alert.identity, alert.effective][alert] = list(parts.values())
+            by_identity[alert.rule_id, alert.identity, alert.effective][alert] = list(parts.values())
         found = []
-        for (rule_id, identity, effective), alerts in benign.items():
-            if len(alerts) >= at_least:
-                found += self._narrowest(self._rules[rule_id], identity, effective, alerts, at_least)
+        for alerts in by_identity.values():
+            false = {alert: parts for alert, parts in alerts.items() if not any(map(self._is_attack, parts))}
+            if len(false) >= at_least:
+                found += self._narrowest(false, alerts, at_least)
         return sorted(found, key=lambda proposal: (-proposal.alerts, proposal.rule.metadata.name, proposal.identity))
 
-    def _narrowest(
-        self, rule: CompiledRule, identity: str, effective: str, alerts: dict[_Alert, list[_Seen]], at_least: int
-    ) -> list[Proposal]:
-        """One entry for all of an identity's alerts; if that would lose an attack, one for each namespace."""
-        whole = self._propose(rule, identity, effective, alerts)
+    def _is_attack(self, seen: _Seen) -> bool:
+        """Tell what is labelled, or is on an object that came of it."""
+        return bool(seen.campaigns) or self._aftermath.made(seen.name)
+
+    def _narrowest(self, false: _Alerts, alerts: _Alerts, at_least: int) -> list[Proposal]:
+        """One entry for all of an identity's false alerts; if that would lose an attack, one for each namespace."""
+        whole = self._propose(false, alerts)
         if not whole.loses:
             return [whole]
         place = SCOPE.index("objectRef.namespace")
-        apart: defaultdict[frozenset[str], dict[_Alert, list[_Seen]]] = defaultdict(dict)
-        for alert, parts in alerts.items():
+        apart: defaultdict[frozenset[str], _Alerts] = defaultdict(dict)
+        for alert, parts in false.items():
             apart[frozenset().union(*(seen.values[place] for seen in parts))][alert] = parts
-        narrower = [self._propose(rule, identity, effective, part) for part in apart.values() if len(part) >= at_least]
+        narrower = [self._propose(part, alerts) for part in apart.values() if len(part) >= at_least]
         return [proposal for proposal in narrower if not proposal.loses] or [whole]
 
-    def _propose(
-        self, rule: CompiledRule, identity: str, effective: str, alerts: dict[_Alert, list[_Seen]]
-    ) -> Proposal:
-        parts = [seen for group in alerts.values() for seen in group]
+    def _propose(self, false: _Alerts, alerts: _Alerts) -> Proposal:
+        """The entry for some false alerts of an identity, held against all that it has of the rule."""
+        one = next(iter(false))
+        parts = [seen for group in false.values() for seen in group]
         scope = _scope([seen.values for seen in parts])
-        lost: set[str] = set()
-        for alert, others in self._seen.items():
-            if (alert.rule_id, alert.identity, alert.effective) == (rule.metadata.id, identity, effective):
-                lost.update(*(seen.campaigns for seen in others.values() if _covers(scope, seen.values)))
+        covered = (seen for group in alerts.values() for seen in group if _covers(scope, seen.values))
         first = min(parts, key=lambda seen: seen.first)
         return Proposal(
-            rule=rule,
-            identity=identity,
+            rule=self._rules[one.rule_id],
+            identity=one.identity,
             scope=scope,
-            alerts=len(alerts),
-            alerts_of_rule=sum(alert.rule_id == rule.metadata.id for alert in self._seen),
+            alerts=len(false),
+            alerts_of_rule=sum(alert.rule_id == one.rule_id for alert in self._seen),
             requests=sum(seen.count for seen in parts),
             first=first.first,
             last=max(seen.last for seen in parts),
             example=first.example,
-            loses=tuple(sorted(lost)),
+            loses=tuple(sorted({campaign for seen in covered for campaign in seen.campaigns})),
         )
 
 

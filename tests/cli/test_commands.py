@@ -90,6 +90,7 @@ def test_the_names_of_the_contract_are_there() -> None:
     """Others' scripts use them."""
     assert {
         "run", "replay", "doctor", "rules list", "rules lint", "rules test", "es setup", "es check",
+        "rules show", "rules backtest", "rules coverage", "rules tune", "explain",
         "config init", "config schema", "config validate", "config show",
     } <= set(commands())  # fmt: skip
     text = " ".join(helped("replay", 200).split())

@@ -99,6 +99,25 @@ def test_an_alert_outlives_its_rule(folder: Path, run: Call) -> None:
     assert "the rule has changed since: version older then" in done.stdout
 
 
+def test_a_behaviour_alert_is_explained_by_what_is_usual(folder: Path, run: Call) -> None:
+    """Each reason with the identity's own habit and its peers'."""
+    alert = json.loads((folder / "alerts.ndjson").read_text().splitlines()[0])
+    reason = {"feature": "place", "value": "secrets@shop", "usual": "pods@shop", "peers": "never", "contribution": 4.5}
+    alert["rule"] = {**alert["rule"], "id": "behaviour", "ruleset": "behaviour", "description": "unlike it"}
+    alert["detector"] |= {"kind": "behaviour", "score": 0.9, "threshold": 0.7, "model": "prod/1", "young": True}
+    alert["detector"] |= {"reasons": [reason], "degraded": True}
+    (folder / "behaviour.ndjson").write_text(json.dumps(alert))
+    told = run("explain", alert["event"]["id"], "--alerts", "behaviour.ndjson").stdout
+    for part in (
+        "score 0.9 over the threshold 0.7 of model prod/1",
+        "place secrets@shop; usual pods@shop; peers never (+4.5)",
+        "the identity is known for too short a time",
+        "so the alert is unproven",
+        "unlike it",
+    ):
+        assert part in told
+
+
 def test_an_event_is_judged_by_a_rule_test_by_test(run: Call) -> None:
     """The verdict, what decided it, and the whole tree."""
     done = run("explain", "--event", "event.json", "--rule", "pod_privileged")
