@@ -5,7 +5,7 @@ would silence a labelled request is never proposed.
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -35,6 +35,7 @@ SCOPE: Final = (
 """Fields that bind an entry; none that the client may choose, for such a one binds nobody."""
 _VALUES_MAX: Final = 5  # a person still reads these; more, as of generated names, would not hold tomorrow
 _LIFE: Final = timedelta(days=90)
+_SLUG_MAX: Final = 90  # an id may have 100 characters, and a number may follow
 _NOBODY: Final = frozenset({IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED})
 _READERS: Final = [found.read for found in map(resolve, SCOPE) if found is not None]
 
@@ -90,7 +91,7 @@ class Proposal:
         slug = re.sub(r"[^a-z0-9]+", "-", f"{stem} {self.identity}".lower()).strip("-")
         expires: date = (newest + _LIFE).date()
         return {
-            "id": slug[:100].rstrip("-"),
+            "id": slug[:_SLUG_MAX].rstrip("-"),
             "rule": self.rule.metadata.id,
             "identity": self.identity,
             "scope": {name: values[0] if len(values) == 1 else list(values) for name, values in self.scope.items()},
@@ -98,6 +99,18 @@ class Proposal:
             "reason": reason,
             "expires": expires,
         }
+
+
+def entries(proposals: Sequence[Proposal], owner: str, reason: str, newest: datetime) -> list[dict[str, Any]]:
+    """The entries of one file: no two have the same id."""
+    used: Counter[str] = Counter()
+    made = []
+    for proposal in proposals:
+        entry = proposal.entry(owner, reason, newest)
+        used[entry["id"]] += 1
+        count = used[entry["id"]]
+        made.append(entry | ({"id": f"{entry['id']}-{count}"} if count > 1 else {}))
+    return made
 
 
 class Tuning:

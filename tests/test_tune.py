@@ -12,7 +12,7 @@ from detector.evaluate import Label
 from detector.match import Level
 from detector.sigma.compile import text_of
 from detector.sigma.fields import resolve
-from detector.tune import Proposal, Tuning
+from detector.tune import Proposal, Tuning, entries
 from tests.sigma.build import compile_selection
 from tests.test_backtest import request, rule
 
@@ -74,6 +74,14 @@ def test_an_entry_has_the_form_of_the_exceptions_file() -> None:
         "reason": "backup",
         "expires": date(2027, 2, 3),
     }
+
+
+def test_no_two_entries_have_one_id() -> None:
+    """A file with an id twice would be refused."""
+    own = [secret(f"o{number}", 2 * number) for number in range(3)]
+    taken = [secret(f"t{number}", 2 * number, impersonatedUser={"username": "root"}) for number in range(3)]
+    made = entries(tuned([*own, *taken]), "o", "r", datetime(2026, 11, 5, tzinfo=UTC))
+    assert [entry["id"].removeprefix("rules-system-serviceaccount-velero-velero") for entry in made] == ["", "-2"]
 
 
 def test_a_field_with_many_values_does_not_bind() -> None:

@@ -135,6 +135,6 @@ def _rule(alert: dict[str, Any], rule: "CompiledRule | None") -> Iterator[str]:
         yield f"normal: {text}"
 
 
-def echo_lines(lines: Iterator[str]) -> str:
+def for_terminal(lines: Iterator[str]) -> str:
     """Lines of text that others chose, safe for a terminal."""
     return "\n".join(map(printable, lines))

@@ -208,7 +208,7 @@ def tune(
     from detector.cli.wire import load_rules
     from detector.config import load
     from detector.match import Level
-    from detector.tune import Tuning
+    from detector.tune import Tuning, entries
 
     settings = load(common.config)
     tuning = Tuning(load_rules(rules, settings), _labels(labels), Level(level))
@@ -218,14 +218,14 @@ def tune(
         raise UsageError("no audit event in these files; check --format, --since and --until")
     proposals = tuning.proposals(at_least)
     useful = [proposal for proposal in proposals if not proposal.loses]
-    entries = [proposal.entry(owner, reason, tuning.newest) for proposal in useful]
+    made = entries(useful, owner, reason, tuning.newest)
     if output_format is None:
-        for proposal, entry in zip(useful, entries, strict=True):
+        for proposal, entry in zip(useful, made, strict=True):
             typer.echo(_as_yaml(proposal, entry))
     else:
         rows = [
             {**entry, "expires": str(entry["expires"]), "alerts": proposal.alerts, "example": proposal.example}
-            for proposal, entry in zip(useful, entries, strict=True)
+            for proposal, entry in zip(useful, made, strict=True)
         ]
         print_rows(rows, list(rows[0]) if rows else (), output_format)
     _tell(proposals, labelled=labels is not None, quiet=common.quiet)

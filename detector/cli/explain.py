@@ -74,7 +74,7 @@ def _loadable(rules: str | None, settings: Any) -> "list[CompiledRule]":
 
 
 def _explain_alert(path: Path, id_: str, rules: "list[CompiledRule]", *, as_json: bool) -> None:
-    from detector.cli.alert_text import alert_lines, echo_lines, find_alert
+    from detector.cli.alert_text import alert_lines, find_alert, for_terminal
     from detector.sigma.card import card
 
     alert = find_alert(path, id_)
@@ -82,7 +82,7 @@ def _explain_alert(path: Path, id_: str, rules: "list[CompiledRule]", *, as_json
     if as_json:
         typer.echo(json.dumps({"alert": alert, "rule": card(rule) if rule else None}, indent=2))
     else:
-        typer.echo(echo_lines(alert_lines(alert, rule)))
+        typer.echo(for_terminal(alert_lines(alert, rule)))
 
 
 def _read_event(path: Path | None, networks: list[Any], trusted_proxy: list[str]) -> "Activity":
@@ -158,7 +158,7 @@ def _of_rules(rules: "list[CompiledRule]", activity: "Activity") -> dict[str, An
 
 
 def _write(told: dict[str, Any], *, as_json: bool) -> None:
-    from detector.cli.alert_text import echo_lines
+    from detector.cli.alert_text import for_terminal
 
     lines = told.pop("text")
-    typer.echo(json.dumps(told, indent=2) if as_json else echo_lines(iter(lines)))
+    typer.echo(json.dumps(told, indent=2) if as_json else for_terminal(iter(lines)))
