@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.activity import Activity
@@ -147,6 +147,7 @@ _requests = st.lists(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(_requests)
 def test_no_proposal_covers_a_labelled_request(rows: list[tuple[str, str, int, bool]]) -> None:
     """Whatever the mixture of ordinary and labelled requests."""
