@@ -42,6 +42,7 @@ bench: setup
 generate: setup
 	$(BIN)/python -m detector.sinks.template > deploy/elasticsearch/index-template.json
 	$(BIN)/detector config init > deploy/detector.toml
+	$(BIN)/python -m detector.sigma.docs > docs/rules.md
 	$(BIN)/python -m tests.golden
 
 # Needs uv on the PATH.

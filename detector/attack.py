@@ -1,8 +1,9 @@
 """ATT&CK: the names behind the tags of rules, pinned to version 19, so that checking a tag never needs the network.
 
 Source: MITRE ATT&CK v19 (April 2026), which renamed TA0005 to Stealth, split off TA0112 Defense Impairment and replaced
-T1562 by T1685 and T1686. (c) The MITRE Corporation; reproduced with permission under the ATT&CK terms of use. Only the
-techniques that Kubernetes detections use are listed.
+T1562 by T1685 and T1686. (c) The MITRE Corporation; reproduced with permission under the ATT&CK terms of use. Listed
+are the techniques of the Containers matrix, others that Kubernetes detections use, and what took the place of revoked
+ones.
 """
 
 from typing import Final
@@ -29,34 +30,55 @@ TACTICS: Final = {
 """Tactic as a Sigma tag spells it -> id and name."""
 
 TECHNIQUES: Final = {
+    "T1036": "Masquerading",
     "T1036.005": "Match Legitimate Resource Name or Location",
+    "T1036.010": "Masquerade Account Name",
     "T1040": "Network Sniffing",
+    "T1046": "Network Service Discovery",
     "T1048": "Exfiltration Over Alternative Protocol",
+    "T1053": "Scheduled Task/Job",
     "T1053.007": "Container Orchestration Job",
     "T1059.004": "Unix Shell",
+    "T1059.013": "Container CLI/API",
+    "T1068": "Exploitation for Privilege Escalation",
+    "T1069": "Permission Groups Discovery",
     "T1069.003": "Cloud Groups",
     "T1070": "Indicator Removal",
     "T1078": "Valid Accounts",
     "T1078.001": "Default Accounts",
+    "T1078.003": "Local Accounts",
     "T1078.004": "Cloud Accounts",
     "T1087.004": "Cloud Account",
     "T1090.003": "Multi-hop Proxy",
     "T1098": "Account Manipulation",
     "T1098.006": "Additional Container Cluster Roles",
     "T1105": "Ingress Tool Transfer",
+    "T1110": "Brute Force",
+    "T1110.001": "Password Guessing",
+    "T1110.003": "Password Spraying",
+    "T1110.004": "Credential Stuffing",
     "T1133": "External Remote Services",
     "T1134": "Access Token Manipulation",
     "T1136": "Create Account",
+    "T1136.001": "Local Account",
     "T1190": "Exploit Public-Facing Application",
+    "T1204": "User Execution",
+    "T1204.003": "Malicious Image",
     "T1485": "Data Destruction",
     "T1489": "Service Stop",
+    "T1490": "Inhibit System Recovery",
+    "T1496": "Resource Hijacking",
     "T1496.001": "Compute Hijacking",
+    "T1496.002": "Bandwidth Hijacking",
     "T1498": "Network Denial of Service",
+    "T1499": "Endpoint Denial of Service",
     "T1525": "Implant Internal Image",
     "T1528": "Steal Application Access Token",
     "T1530": "Data from Cloud Storage",
+    "T1543": "Create or Modify System Process",
     "T1543.005": "Container Service",
     "T1546": "Event Triggered Execution",
+    "T1550": "Use Alternate Authentication Material",
     "T1550.001": "Application Access Token",
     "T1552": "Unsecured Credentials",
     "T1552.001": "Credentials In Files",
@@ -70,9 +92,46 @@ TECHNIQUES: Final = {
     "T1609": "Container Administration Command",
     "T1610": "Deploy Container",
     "T1611": "Escape to Host",
+    "T1612": "Build Image on Host",
     "T1613": "Container and Resource Discovery",
+    "T1684.001": "Impersonation",
+    "T1684.002": "Email Spoofing",
     "T1685": "Disable or Modify Tools",
+    "T1685.001": "Disable or Modify Windows Event Log",
     "T1685.002": "Disable or Modify Cloud Log",
+    "T1685.003": "Modify or Spoof Tool UI",
+    "T1685.004": "Disable or Modify Linux Audit System Log",
+    "T1685.005": "Clear Windows Event Logs",
+    "T1685.006": "Clear Linux or Mac System Logs",
     "T1686": "Disable or Modify System Firewall",
+    "T1686.001": "Cloud Firewall",
+    "T1686.002": "Network Device Firewall",
+    "T1688": "Safe Mode Boot",
+    "T1689": "Downgrade Attack",
+    "T1690": "Prevent Command History Logging",
 }
 """Technique id -> name."""
+
+REVOKED: Final = {
+    "T1070.001": "T1685.005",
+    "T1070.002": "T1685.006",
+    "T1562": "T1685",
+    "T1562.001": "T1685",
+    "T1562.002": "T1685.001",
+    "T1562.003": "T1690",
+    "T1562.004": "T1686",
+    "T1562.006": "T1685",
+    "T1562.007": "T1686.001",
+    "T1562.008": "T1685.002",
+    "T1562.009": "T1688",
+    "T1562.010": "T1689",
+    "T1562.011": "T1685.003",
+    "T1562.012": "T1685.004",
+    "T1562.013": "T1686.002",
+    "T1656": "T1684.001",
+    "T1672": "T1684.002",
+}
+"""Technique id that version 19 revoked -> the one that took its place."""
+
+SPLIT_TACTICS: Final = {"defense-evasion": ("stealth", "defense-impairment")}
+"""Tactic tag of older versions -> those that its techniques belong to now."""

@@ -57,6 +57,32 @@ def _read_label(path: Path, number: int, line: str) -> tuple[str, Label]:
         raise UsageError(f"--labels {path}:{number}: must be JSON with auditID, campaign and technique") from error
 
 
+class Aftermath:
+    """What labelled requests made, by which to know what controllers did only because of them."""
+
+    def __init__(self) -> None:
+        self._made: set[str] = set()
+
+    def note(self, activity: Activity) -> None:
+        """Remember the object that a labelled request wrote."""
+        event = activity.event
+        if event.verb in WRITE_VERBS and event.object_ref and event.object_ref.name:
+            self._made.add(event.object_ref.name)
+
+    def made(self, name: str) -> bool:
+        """Tell whether an object has the name of one that a labelled request wrote, or one made from it."""
+        return any(name.startswith(made) for made in self._made)
+
+    def holds(self, alert: Alert) -> bool:
+        """Tell whether an alert is on nothing but what a controller or node did with such objects."""
+        detector = alert.document.detector
+        controller = detector.identity.kind in (IdentityKind.CONTROL_PLANE, IdentityKind.NODE) or (
+            detector.identity.namespace == "kube-system"
+        )
+        names = [request.name for request in detector.evidence if request.name]  # of a creation it may not be told
+        return controller and bool(names) and all(map(self.made, names))
+
+
 @dataclass(frozen=True)
 class Result:
     """The figures."""
@@ -124,7 +150,7 @@ class Evaluation:
     _alerts: dict[str, Alert] = field(default_factory=dict)
     _windows: list[tuple[float, str, float]] = field(default_factory=list)
     _attacked: set[tuple[float, str]] = field(default_factory=set)
-    _made: set[str] = field(default_factory=set)
+    _aftermath: Aftermath = field(default_factory=Aftermath)
     _span: list[datetime] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -174,7 +200,7 @@ class Evaluation:
             hits = {self.labels[audit_id] for audit_id in alert.document.detector.audit_ids if audit_id in self.labels}
             pairs |= hits
             found |= {label.campaign for label in hits}
-            if not hits and self._is_aftermath(alert):
+            if not hits and self._aftermath.holds(alert):
                 aftermath += 1
             elif not hits:
                 false.append(f"{alert.document.timestamp:%m-%d %H:%M} {alert.document.message}")
@@ -192,12 +218,10 @@ class Evaluation:
         )
 
     def _note(self, activity: Activity, label: Label) -> None:
-        event = activity.event
         start = activity.time.timestamp() // WINDOW_SECONDS * WINDOW_SECONDS
         self._attacked.add((start, activity.identity.name))
         self._times[label.campaign].append(activity.time)
-        if event.verb in WRITE_VERBS and event.object_ref and event.object_ref.name:
-            self._made.add(event.object_ref.name)
+        self._aftermath.note(activity)
 
     def _take_scores(self, scores: list[Score]) -> None:
         self._take(from_score(score, "evaluation") for score in self.exceptions.unexcepted_scores(scores))
@@ -215,14 +239,6 @@ class Evaluation:
     def _share_over(self, campaign: str) -> float:
         times = self._times[campaign]
         return sum(time <= self._first_alert[campaign] for time in times) / len(times)
-
-    def _is_aftermath(self, alert: Alert) -> bool:
-        detector = alert.document.detector
-        controller = detector.identity.kind in (IdentityKind.CONTROL_PLANE, IdentityKind.NODE) or (
-            detector.identity.namespace == "kube-system"
-        )
-        names = [request.name for request in detector.evidence if request.name]  # of a creation it may not be told
-        return controller and bool(names) and all(any(name.startswith(made) for made in self._made) for name in names)
 
     def _observe(self, window: Window, vector: Vectors, score: float) -> None:
         del vector

@@ -2,7 +2,7 @@
 
 import re
 
-from detector.attack import TACTICS, TECHNIQUES, VERSION
+from detector.attack import REVOKED, SPLIT_TACTICS, TACTICS, TECHNIQUES, VERSION
 from detector.sigma.load import BUNDLED, load
 
 
@@ -24,3 +24,11 @@ def test_the_bundled_rules_use_only_names_that_the_table_knows() -> None:
     rules = [rule.metadata for rule in load(BUNDLED)]
     assert {technique for rule in rules for technique in rule.techniques} <= set(TECHNIQUES)
     assert {tactic for rule in rules for tactic in rule.tactics} <= set(TACTICS)
+
+
+def test_what_was_revoked_has_a_successor_that_is_known() -> None:
+    """A hint that leads to another unknown id would be no hint; and nothing is both revoked and in use."""
+    assert set(REVOKED.values()) <= set(TECHNIQUES)
+    assert not set(REVOKED) & set(TECHNIQUES)
+    assert {tactic for successors in SPLIT_TACTICS.values() for tactic in successors} <= set(TACTICS)
+    assert not set(SPLIT_TACTICS) & set(TACTICS)

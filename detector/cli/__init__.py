@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from detector.cli import config, demo, doctor, es, exception, identity, model, replay, rules, run
+from detector.cli import backtest, config, demo, doctor, es, exception, explain, identity, model, replay, rules, run
 from detector.cli.options import command
 from detector.errors import DetectorError
 
@@ -18,7 +18,10 @@ app = typer.Typer(
 command(app, "run")(run.run)
 command(app, "replay")(replay.replay)
 command(app, "demo")(demo.demo)
+command(app, "explain")(explain.explain)
 command(app, "doctor")(doctor.doctor)
+command(rules.app, "backtest")(backtest.backtest)
+command(rules.app, "tune")(backtest.tune)
 app.add_typer(rules.app, name="rules")
 app.add_typer(model.app, name="model")
 app.add_typer(identity.app, name="identity")

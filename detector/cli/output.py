@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from detector.cli.options import OutputFormat
+from detector.errors import UsageError
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -32,6 +34,14 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], output
             writer = csv.writer(sys.stdout)
             writer.writerow(columns)
             writer.writerows([_csv_cell(row.get(column)) for column in columns] for row in rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that an option names; raises UsageError if that cannot be."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _cell(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`detector rules`: list, check and test the rules."""
+"""`detector rules`: list, show, check and test the rules."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,7 +11,7 @@ from detector.cli.options import Common, OutputFormatOption, command
 if TYPE_CHECKING:
     from detector.sigma.load import CompiledRule
 
-app = typer.Typer(help="List, check and test the rules.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check, test, measure and tune the rules.", no_args_is_help=True)
 RulesArgument = Annotated[
     Path | None,
     typer.Argument(metavar="DIR", help="Rule file or folder; those of the settings, or the bundled ones, if left out."),
@@ -48,16 +48,21 @@ def list_rules(
 def lint(
     rules: RulesArgument = None,
     *,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Audit policy of the API server: tell which rules it leaves blind."),
+    ] = None,
     common: Common,
 ) -> None:
     """Check the rules: what cannot be loaded exits with 2, what should be better with 1.
 
-    Example: detector rules lint my-rules/
+    Example: detector rules lint my-rules/ --policy audit-policy.yaml
     """
+    from detector.audit_policy import load_policy
     from detector.sigma.lint import lint as check
 
     loaded = _load(rules, common.config)
-    problems = check(loaded)
+    problems = check(loaded, load_policy(policy) if policy else None)
     for problem in problems:
         typer.echo(str(problem))
     if not common.quiet:
@@ -90,6 +95,67 @@ def run_tests(
             err=True,
         )
     if failures:
+        raise typer.Exit(1)
+
+
+@command(app, "show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="RULE", help="Id (its first digits will do), title, or file.")],
+    *,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Rule file or folder; those of the settings, or the bundled ones."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
+    common: Common,
+) -> None:
+    """Show everything of one rule: meaning, blind spots, triage, audit levels, fields and cases.
+
+    Example: detector rules show pod_privileged
+    """
+    import json
+
+    from detector.printable import printable
+    from detector.sigma.card import as_text, card
+    from detector.sigma.find import find
+
+    loaded = [] if Path(name).is_file() else _load(rules, common.config)
+    cards = [card(rule) for rule in find(loaded, name)]
+    if as_json:
+        typer.echo(json.dumps(cards[0] if len(cards) == 1 else cards, indent=2))
+    else:
+        typer.echo("\n\n".join("\n".join(map(printable, as_text(known).splitlines())) for known in cards))
+
+
+@command(app, "coverage")
+def show_coverage(
+    rules: RulesArgument = None,
+    *,
+    navigator: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the techniques as an ATT&CK Navigator layer.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if an idea is neither covered nor declined.")
+    ] = False,
+    output_format: OutputFormatOption = None,
+    common: Common,
+) -> None:
+    """List the detection ideas of all peers, and what covers each or why it is declined.
+
+    Example: detector rules coverage --navigator layer.json
+    """
+    from detector.cli.output import print_rows, write_text
+    from detector.sigma.coverage import Status, coverage, navigator_layer, summary
+
+    loaded = _load(rules, common.config)
+    table = coverage(loaded)
+    rows = [covered.as_row() for covered in table]
+    print_rows(rows, ("idea", "status", "by", "cases", "why not", "peers"), output_format)
+    if not common.quiet:
+        typer.echo(summary(table), err=True)
+    if navigator is not None:
+        write_text(navigator, navigator_layer(loaded))
+    if strict and any(covered.status is Status.OPEN for covered in table):
         raise typer.Exit(1)
 
 

@@ -6,8 +6,9 @@ on the few fields that an index key holds, tells which rules can match at all an
 Source: SigmaHQ/sigma-specification v2, Sigma rules specification and modifiers appendix.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import Any, TypeAlias
 
 from sigma.conditions import (
@@ -27,9 +28,10 @@ from sigma.types import (
 )
 
 from detector.activity import Activity
-from detector.sigma.fields import HIDDEN, Field, Partial, Values, resolve
+from detector.sigma.fields import HIDDEN, Field, Partial, Values, nearest, resolve
 from detector.sigma.parse import UnsupportedError
 from detector.sigma.values import Test, compile_value, is_value, text_of
+from detector.sigma.wording import wording
 
 Verdict: TypeAlias = bool | None
 
@@ -45,6 +47,8 @@ class Leaf:
     test: Test
     exact: str | None = None
     """The one text, in lower case, that passes the test, if that is all the test asks."""
+    asks: str = dataclass_field(default="", compare=False)
+    """The test as the rule writes it, for people: `|endswith "/token"`."""
 
     def evaluate(self, activity: Activity) -> Verdict:
         """Test the values of an activity."""
@@ -70,6 +74,8 @@ class Reference:
     field: Field
     other: Field
     compare: Callable[[str, str], bool]
+    asks: str = dataclass_field(default="", compare=False)
+    """The comparison as the rule writes it."""
 
     def evaluate(self, activity: Activity) -> Verdict:
         """Compare the values of an activity."""
@@ -201,10 +207,11 @@ def _joined_tests(field: Field, leaves: Sequence[Leaf]) -> Leaf:
         return leaves[0]
     texts = frozenset(leaf.exact for leaf in leaves if leaf.exact is not None)
     rest = [leaf.test for leaf in leaves if leaf.exact is None]
+    asks = " or ".join(leaf.asks for leaf in leaves)
     if not rest:
-        return _exact(field, texts)
+        return replace(_exact(field, texts), asks=asks)
     tests = (_exact(field, texts).test, *rest) if texts else tuple(rest)
-    return Leaf(field, lambda value: any(test(value) for test in tests))
+    return Leaf(field, lambda value: any(test(value) for test in tests), asks=asks)
 
 
 def _exact(field: Field, texts: frozenset[str]) -> Leaf:
@@ -214,9 +221,19 @@ def _exact(field: Field, texts: frozenset[str]) -> Leaf:
     return Leaf(field, test, exact=next(iter(texts)) if len(texts) == 1 else None)
 
 
-def _compile_test(name: str, value: SigmaType) -> Node:  # noqa: PLR0911 one return a type
+def _compile_test(name: str, value: SigmaType) -> Node:
     if isinstance(value, SigmaExpansion):
         return _join(_compile_test(name, part) for part in value.values)
+    return _worded(_compile_one(name, value), wording(value))
+
+
+def _worded(node: Node, asks: str) -> Node:
+    if isinstance(node, Not):  # null, an empty text, or `exists: false`
+        return Not(_worded(node.node, "is there"))
+    return replace(node, asks=asks) if isinstance(node, Leaf | Reference) else node
+
+
+def _compile_one(name: str, value: SigmaType) -> Node:  # noqa: PLR0911 one return a type
     field = _field(name)
     match value:
         case SigmaNull():
@@ -239,8 +256,24 @@ def _compile_test(name: str, value: SigmaType) -> Node:  # noqa: PLR0911 one ret
 def _field(name: str, key: str = "") -> Field:
     field = resolve(name)
     if field is None:
-        raise UnsupportedError(f"no audit event has a field {name!r}", key or name)
+        close = nearest(name)
+        hint = f"; did you mean {close}?" if close else "; detector/rules/README.md tells the names"
+        raise UnsupportedError(f"no audit event has a field {name!r}{hint}", key or name)
     return field
+
+
+def fields_of(node: Node) -> Iterator[Field]:
+    """Every field that a condition reads, as often as it does."""
+    match node:
+        case Leaf():
+            yield node.field
+        case Reference():
+            yield from (node.field, node.other)
+        case Not():
+            yield from fields_of(node.node)
+        case And() | Or():
+            for part in node.nodes:
+                yield from fields_of(part)
 
 
 def _always(_: Any) -> bool:

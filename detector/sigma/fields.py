@@ -7,6 +7,7 @@ Native names are those of `audit.k8s.io/v1`. A path leads through objects and in
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
@@ -84,6 +85,21 @@ def catalogue() -> list[str]:
     fixed += [f"{root}.{name}" for root in ("user", "impersonatedUser") for name in ("username", "uid", "groups")]
     open_ended = ["annotations.", "user.extra.", "impersonatedUser.extra.", "requestObject.", "responseObject."]
     return sorted([*fixed, *(f"{prefix}*" for prefix in (*open_ended, POD, CONTAINERS))])
+
+
+def nearest(name: str) -> str:
+    """The known field that is spelt most like a name, or an empty text; below an open end any path is a field."""
+    steps = name.split(".")
+    for entry in catalogue():
+        root, open_end, _ = entry.partition(".*")
+        count = root.count(".") + 1
+        if open_end and len(steps) > count and _is_close(".".join(steps[:count]), root):
+            return ".".join((root, *steps[count:]))
+    return next(iter(get_close_matches(name, catalogue(), n=1, cutoff=0.75)), "")
+
+
+def _is_close(one: str, other: str) -> bool:
+    return bool(get_close_matches(one.casefold(), [other.casefold()], cutoff=0.85))
 
 
 def _texts(value: str) -> Values:

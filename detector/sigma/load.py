@@ -43,6 +43,8 @@ class Extension(BaseModel):
     group_by: tuple[str, ...] = ()
     fold_seconds: int = Field(default=3600, ge=60, le=7 * 86_400)
     message: str = ""
+    triage: str = ""
+    """What to do first, for people; without one the rule's tactic says it, see notes.py."""
     tests: tuple[Case, ...] = ()
 
     @field_validator("message")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import structlog
@@ -33,6 +34,14 @@ def detector(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[
     stdout, stderr = done.stdout.decode(), done.stderr.decode()
     assert "Traceback" not in stdout + stderr, stderr
     return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+
+
+class Run(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *arguments: str, cwd: Path) -> int:

@@ -89,8 +89,9 @@ def test_help_has_an_example_and_the_common_options_at_any_width(command: str, w
 def test_the_names_of_the_contract_are_there() -> None:
     """Others' scripts use them."""
     assert {
-        "run", "replay", "doctor", "rules list", "rules lint", "rules test",
-        "exception add", "exception list", "exception check", "es setup", "es check",
+        "run", "replay", "doctor", "rules list", "rules lint", "rules test", "es setup", "es check",
+        "exception add", "exception list", "exception check",
+        "rules show", "rules backtest", "rules coverage", "rules tune", "explain",
         "config init", "config schema", "config validate", "config show",
     } <= set(commands())  # fmt: skip
     text = " ".join(helped("replay", 200).split())
