@@ -39,7 +39,7 @@ _LABELS: Final = {
 }
 _LEVELS: Final = {label: level for level, label in _LABELS.items()}
 
-SECRET_BODIES: Final = frozenset({("", "secrets")})
+SECRET_BODIES: Final = frozenset({("", "secrets"), ("", "configmaps")})
 """API groups and resources whose bodies no log should hold, whatever a rule could learn from them."""
 
 Stage = Literal["RequestReceived", "ResponseStarted", "ResponseComplete", "Panic"]

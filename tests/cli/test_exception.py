@@ -67,7 +67,7 @@ def test_what_is_added_is_shown_loaded_and_silent(
     assert "exception expires soon" in silenced.err
     assert called(monkeypatch, *replay, "--exceptions", "none", cwd=folder) == 0
     everything = capsys.readouterr()
-    assert users(everything.out) == ["ana@example.test", "bob@example.test"]
+    assert sorted(users(everything.out)) == ["ana@example.test", "bob@example.test"]
     assert "silenced" not in everything.err
     monkeypatch.setenv("DETECTOR_EXCEPTIONS__PATH", "exceptions.yml")
     assert called(monkeypatch, *replay, cwd=folder) == 0

@@ -134,7 +134,7 @@ def test_an_event_on_stdin_is_judged_by_all_rules(run: Call) -> None:
     dry_run = event(**PRIVILEGED, requestURI="/api/v1/namespaces/shop/pods?dryRun=All")
     result = CliRunner().invoke(app, ["explain", "-"], input=json.dumps(dry_run))
     assert result.exit_code == 0, result.output
-    assert "  Privileged Container\n    + requestURI fits" in result.stdout
+    assert "  Privileged Container\n    + detector.dry_run is true; found true" in result.stdout
     matched = run("explain", "--event", "event.json").stdout.partition("nearest misses")[0]
     assert "high          Privileged Container" in matched
 
