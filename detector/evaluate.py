@@ -143,6 +143,7 @@ class Evaluation:
         self._take(from_score(score, "evaluation") for score in self._behaviour.update(activities))
         if now is not None:
             self._span = [*self._span[:1], now]
+            self._engine.advance(now)
             self._take(self._folder.advance(now))
             self._take(from_score(score, "evaluation") for score in self._behaviour.advance(now))
 

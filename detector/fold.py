@@ -29,14 +29,12 @@ from detector.alert import (
     content_id,
 )
 from detector.attack import TACTICS, TECHNIQUES
-from detector.identity import IdentityKind
-from detector.match import SEVERITY, Level, Match, Rule
+from detector.identity import Identity, IdentityKind
+from detector.match import LATENESS, SEVERITY, Level, Match, Rule
 from detector.portrait import portray, resource_of
 from detector.printable import printable
 from detector.request import TEXT_MAX, Request, from_activity, masked, shown, to_evidence
 
-LATENESS: Final = timedelta(minutes=10)
-"""How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
 _REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond them is counted without looking twice
 _IDS_KEPT: Final = 100_000  # of closed alerts, so that a straggler cannot open one again
 _EVENT_TYPES: Final = {
@@ -96,14 +94,24 @@ class Fold(msgspec.Struct):
             self.failed = self.failed or status.code >= 400
         time = activity.received_time  # every stage of a request has it: which of them comes first must not matter
         if len(self.requests) < EVIDENCE_KEPT or time < self.requests[-1].time:
-            insort(self.requests, from_activity(activity))
+            request = from_activity(activity)
+            insort(self.requests, request)
             del self.requests[EVIDENCE_KEPT:]
+            if self.requests[0] is request:
+                self._name(activity.identity)
         audit_id = activity.event.audit_id[:256]
         if audit_id and (len(self.audit_ids) < AUDIT_IDS_KEPT or (time, audit_id) < self.audit_ids[-1]):
             insort(self.audit_ids, (time, audit_id))
             del self.audit_ids[AUDIT_IDS_KEPT:]
         if len(self.addresses) < ADDRESSES_KEPT:
             self.addresses.update(filter(None, (activity.addresses.source_ip, activity.addresses.client_ip)))
+
+    def _name(self, identity: Identity) -> None:
+        """Let whoever made the first request stand for the alert: in a chain across identities there are several."""
+        self.identity_kind = identity.kind
+        self.user_name = identity.name
+        self.service_namespace = identity.namespace
+        self.effective_name = identity.effective_name
 
 
 class FolderState(msgspec.Struct):
@@ -188,33 +196,21 @@ class Folder:
 
     def _fold_of(self, match: Match) -> Fold | None:
         """The open alert that a match belongs to, opened if need be; None if that alert is complete already."""
-        rule, activity = match.rule, match.activity
-        identity = activity.identity
-        window = int(activity.received_time.timestamp() // rule.fold_seconds)
-        # Nobody is accountable for these requests but whoever sits behind an address.
-        unnamed = identity.kind in (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
-        address = activity.addresses.source_ip if unnamed else ""
-        key = (rule.id, window, identity.name, identity.effective_name, address, match.group)
+        rule = match.rule
+        window = int((match.fold_time or match.activity.received_time).timestamp() // rule.fold_seconds)
+        whose = _whose(match)
+        key = (rule.id, window, whose, match.group)
         fold = self._recent.get(key)
         if fold is None:
-            fold = self._find_or_open(match, window, address)
+            fold = self._find_or_open(match, window, whose)
             if fold is not None:
                 self._recent[key] = fold
         return fold
 
-    def _find_or_open(self, match: Match, window: int, address: str) -> Fold | None:
+    def _find_or_open(self, match: Match, window: int, whose: tuple[str, ...]) -> Fold | None:
         rule, identity = match.rule, match.activity.identity
         start = datetime.fromtimestamp(window * rule.fold_seconds, UTC)
-        parts = [
-            self.cluster,
-            rule.id,
-            identity.name,
-            identity.effective_name,
-            address,
-            *match.group,
-            start.isoformat(),
-        ]
-        fold_id = content_id(parts)
+        fold_id = content_id([self.cluster, rule.id, *whose, *match.group, start.isoformat()])
         fold = self.state.open.get(fold_id)
         if fold is None and fold_id not in self.state.closed:
             fold = self.state.open[fold_id] = Fold(
@@ -235,6 +231,19 @@ class Folder:
         fold.changes_written = fold.changes
         version = COMPLETE_VERSION + fold.event_count if complete else (fold.severity << 40) + fold.changes
         return Alert(_document(fold, self.cluster, self.clock()), fold.window_start, version, complete)
+
+
+def _whose(match: Match) -> tuple[str, ...]:
+    """Whose requests one alert of a rule holds."""
+    identity = match.activity.identity
+    # Nobody is accountable for these requests but whoever sits behind an address.
+    unnamed = identity.kind in (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
+    address = match.activity.addresses.source_ip if unnamed else ""
+    if match.rule.across_identities:
+        return ()
+    # A chain stays one, whomever its requests impersonate.
+    effective_name = "" if match.rule.kind == "chain" else identity.effective_name
+    return (identity.name, effective_name, address)
 
 
 def _document(fold: Fold, cluster: str, created: datetime) -> Document:

@@ -97,6 +97,7 @@ class Pipeline:
         """
         self.sink.probe()
         self.snapshot.folder = self.folder.state
+        self.snapshot.memory = self.engine.memory
         self.source.checkpoint = self.checkpoint
         for batch in self.source:
             with metrics.BATCH_SECONDS.time():
@@ -132,6 +133,7 @@ class Pipeline:
         now = self.snapshot.watermark.update(stream, events, batch.behind)
         if now is None:
             return []
+        self.engine.advance(now)
         return self.folder.advance(now) + (self._alerts(self.behaviour.advance(now)) if self.behaviour else [])
 
     def _alerts(self, scores: Sequence[Score]) -> list[Alert]:

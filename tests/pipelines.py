@@ -104,7 +104,7 @@ def pipeline(
         format=Format(),
         normalise=normalise,
         locator=Locator([ip_network("127.0.0.1/32")]),
-        engine=Engine(bundled_rules() if rules is None else rules),
+        engine=Engine(bundled_rules() if rules is None else rules, snapshot.memory),
         folder=Folder("test", clock=lambda: NOON, state=snapshot.folder),
         sink=sink,
         dead_letters=sink,

@@ -9,9 +9,9 @@ from detector.activity import Activity
 from detector.address import Locator
 from detector.alert import AUDIT_IDS_KEPT, EVIDENCE_KEPT, Alert
 from detector.event import from_mapping
-from detector.fold import LATENESS, Folder
+from detector.fold import Folder
 from detector.identity import from_event
-from detector.match import Level, Match, Rule
+from detector.match import LATENESS, Level, Match, Rule
 from detector.sigma.cases import BASE_EVENT, merge
 from tests.pipelines import NOON
 

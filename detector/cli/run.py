@@ -44,7 +44,7 @@ def run(
         raise ConfigError("source: must be set for `run`; `detector config init` shows how")
     if settings.sink is None:
         raise ConfigError("sink: must be set for `run`; `detector config init` shows how")
-    engine = Engine(load_rules(None, settings))
+    rules = load_rules(None, settings)
     with ExitStack() as opened:
         state = opened.enter_context(closing(StateFile(settings.state.directory)))
         snapshot = state.load()
@@ -57,7 +57,7 @@ def run(
             format=Format(settings.format),
             normalise=normalise,
             locator=Locator(settings.trusted_proxies),
-            engine=engine,
+            engine=Engine(rules, snapshot.memory),
             folder=Folder(settings.cluster, state=snapshot.folder),
             behaviour=_open_behaviour(settings.model, snapshot),
             sink=sink,

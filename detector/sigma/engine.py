@@ -5,13 +5,17 @@ left to ask of the rules that can still match, so that an event which no rule co
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 
 from detector.activity import Activity
 from detector.match import Match
 from detector.sigma.compile import Known, Node, text_of
+from detector.sigma.correlate import Correlator
 from detector.sigma.fields import DECISION, HIDDEN, Values
+from detector.sigma.first_seen import Newness
 from detector.sigma.load import CompiledRule
+from detector.sigma.memory import Memory, to_micros
 
 _KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
 
@@ -42,9 +46,20 @@ class Key(NamedTuple):
 
 
 class Engine:
-    """All rules, indexed."""
+    """All rules, indexed.
 
-    def __init__(self, rules: Sequence[CompiledRule]) -> None:
+    Args:
+        rules: what to match.
+        memory: what an earlier run, or an earlier set of rules, remembered.
+    """
+
+    def __init__(self, rules: Sequence[CompiledRule], memory: Memory | None = None) -> None:
+        self.memory = Memory() if memory is None else memory
+        self.memory.keep_only(rule.metadata.id for rule in rules)
+        self._correlator = Correlator(self.memory)
+        self._newness = Newness(self.memory)
+        self._correlations = [(rule.metadata, rule.correlation) for rule in rules if rule.correlation]
+        self._conditions = [(rule.metadata, rule.first_seen) for rule in rules if rule.first_seen]
         self._rules: list[Candidate] = [(rule, rule.node) for rule in rules]
         self._by_resource: dict[tuple[str, str, str], list[Candidate]] = {}
         self._by_key: dict[tuple[object, ...], _Entry] = {}
@@ -66,9 +81,19 @@ class Engine:
                 candidates = self._index_user(entry, user_key)
             for rule, node in candidates:
                 verdict = node if isinstance(node, bool) else node.evaluate(activity)
-                if verdict is not False:
+                if verdict is False:
+                    continue
+                if rule.correlation is not None:
+                    matches += self._correlator.see(rule.metadata, rule.correlation, activity)
+                elif rule.first_seen is None or self._newness.see(rule.metadata, rule.first_seen, activity):
                     matches.append(_matched(rule, activity, degraded=verdict is None))
         return matches
+
+    def advance(self, now: datetime) -> None:
+        """Move event time on; what is too old to matter is forgotten."""
+        self.memory.now_micros = max(self.memory.now_micros, to_micros(now))
+        self._correlator.advance(self._correlations)
+        self._newness.advance(self._conditions)
 
     def _index(self, key: Key) -> _Entry:
         """Specialise the rules to a key, in two steps: of many rules, few are left after the first."""

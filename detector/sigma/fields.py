@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from detector.activity import MISSING, UNREADABLE, Activity
 from detector.csr import subject_values
 from detector.event import AuditEvent, ObjectRef, ResponseStatus, User
+from detector.families import client_program, image_registry, source_network, stable_name
 
 DECISION: Final = "authorization.k8s.io/decision"
 """The annotation that tells whether a request was authorised: `allow` or `forbid`."""
@@ -115,6 +116,36 @@ def _subject(activity: Activity, attribute: str) -> Values:
     return subject_values(texts[0], attribute)
 
 
+def _known(family: str) -> Values:
+    """A family of `families.py`; nothing where it is told as unknown."""
+    return () if family == "-" else (family,)
+
+
+def _registries(activity: Activity) -> Values:
+    """The registries that the containers' images are pulled from."""
+    images = _read_images(activity)
+    if images is HIDDEN:
+        return HIDDEN
+    return tuple(dict.fromkeys(image_registry(image) for image in images if isinstance(image, str) and image))
+
+
+def _subjects(activity: Activity) -> Values:
+    """Whom a binding gives its rights to, by the names that they act under: user names and groups."""
+    found = _body_values(activity, activity.request_object, _plan("subjects"), _REQUEST_HIDING)
+    if found is HIDDEN:
+        return HIDDEN
+    return tuple(name for subject in found if isinstance(subject, dict) for name in _names_of(subject))
+
+
+def _names_of(subject: dict[str, Any]) -> Values:
+    name, namespace = subject.get("name"), subject.get("namespace")
+    if not isinstance(name, str):
+        return ()
+    if subject.get("kind") != "ServiceAccount":
+        return (name,)
+    return (f"system:serviceaccount:{namespace}:{name}",) if isinstance(namespace, str) else ()
+
+
 def _csr_request(activity: Activity) -> Values:
     return _body_values(activity, activity.request_object, _plan("spec.request"), _REQUEST_HIDING)
 
@@ -139,6 +170,13 @@ _SCALARS: Final[dict[str, Reader]] = {
     "detector.source.ip": lambda activity: _texts(activity.addresses.source_ip),
     "detector.source.scope": lambda activity: _scope(activity.addresses.source_ip),
     "detector.client.scope": lambda activity: _scope(activity.addresses.client_ip),
+    "detector.source.network": lambda activity: _known(source_network(activity.addresses.source_ip)),
+    "detector.client.program": lambda activity: _known(client_program(activity.event.user_agent)),
+    "detector.object.family": lambda activity: (
+        _texts(stable_name(activity.event.object_ref.name)) if activity.event.object_ref else ()
+    ),
+    "detector.image.registry": _registries,
+    "detector.binding.subjects": _subjects,
     "detector.command": lambda activity: _texts(activity.command),
     "detector.path": lambda activity: _texts(activity.path),
     "detector.dry_run": lambda activity: ("true" if activity.dry_run else "false",),
@@ -208,6 +246,10 @@ def _pod_reader(plans: list["_Plan"]) -> Reader:
         return _find(activity.pod_specs, plans)
 
     return read
+
+
+def _read_images(activity: Activity) -> Values:
+    return _pod_reader([_plan(f"{kind}.image") for kind in _CONTAINER_LISTS])(activity)
 
 
 def _body_values(activity: Activity, body: Any, plan: "_Plan", hiding_levels: frozenset[str]) -> Values:

@@ -1,22 +1,28 @@
 """Load: rule files to compiled rules; everything wrong with any of them is told at once, with file and line."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Formatter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from sigma.rule import SigmaRule
+from sigma.rule.base import SigmaRuleBase
 
 from detector.errors import RuleError, RuleProblem
 from detector.match import MESSAGE_PLACEHOLDERS, Level, Rule
 from detector.printable import printable
 from detector.sigma.compile import Node, compile_condition
+from detector.sigma.correlate import Correlation
 from detector.sigma.fields import Field as EventField
-from detector.sigma.fields import catalogue, resolve
-from detector.sigma.parse import UnsupportedError, parse
+from detector.sigma.first_seen import FirstSeen
+from detector.sigma.link import Section, event_field, link, seconds_of
+from detector.sigma.parse import UnsupportedError, parse, parse_correlation
 
 BUNDLED: Final = Path(__file__).parent.parent / "rules"
 _FILE_BYTES_MAX: Final = 256 * 1024
@@ -25,14 +31,63 @@ _DEPTH_MAX: Final = 64
 _SUFFIXES: Final = (".yml", ".yaml")
 
 
+class Step(BaseModel):
+    """One event of several: what differs, and when it comes."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    after: str | None = None
+    """How long after the one before (`30s`); at the same time if left out."""
+    repeat: int = Field(default=1, ge=1, le=1000)
+    """How often it comes, `{n}` in any text counting from 1."""
+
+    @property
+    def seconds(self) -> int:
+        """How long after the one before."""
+        return 0 if self.after is None else seconds_of(self.after, "after")
+
+    @model_validator(mode="after")
+    def _comes_after_a_time_span(self) -> "Step":
+        _ = self.seconds
+        return self
+
+
 class Case(BaseModel):
-    """An event that a rule must or must not match; it states only what differs from a base event."""
+    """Events that a rule must or must not match; each states only what differs from a base event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     match: bool | Literal["degraded"]
-    event: dict[str, Any]
+    event: dict[str, Any] = {}
+    events: tuple[Step, ...] = ()
+    """Several, in order, of a rule that remembers; each is laid over `event`."""
+
+    @model_validator(mode="after")
+    def _holds_an_event(self) -> "Case":
+        if not self.model_fields_set & {"event", "events"}:
+            raise ValueError("a case needs an event, or events")
+        return self
+
+
+class FirstSeenSection(BaseModel):
+    """Matches only what the group was not seen with before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fields: tuple[str, ...] = Field(min_length=1)
+    group_by: tuple[str, ...] = ()
+    memory: str = "30d"
+    warm_up: str = "3d"
+
+
+class DormantSection(BaseModel):
+    """Matches only after the group was silent for so long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: str
+    group_by: tuple[str, ...] = ()
 
 
 class Extension(BaseModel):
@@ -45,7 +100,17 @@ class Extension(BaseModel):
     group_by: tuple[str, ...] = ()
     fold_seconds: int = Field(default=3600, ge=60, le=7 * 86_400)
     message: str = ""
+    across_identities: bool = False
+    """A rule that remembers looks at the requests of all identities together, not of each."""
+    first_seen: FirstSeenSection | None = None
+    dormant: DormantSection | None = None
     tests: tuple[Case, ...] = ()
+
+    @model_validator(mode="after")
+    def _remembers_one_thing(self) -> "Extension":
+        if self.first_seen and self.dormant:
+            raise ValueError("a rule is either first_seen or dormant")
+        return self
 
     @field_validator("message")
     @classmethod
@@ -67,6 +132,15 @@ class CompiledRule:
     cases: tuple[Case, ...]
     path: Path
     lines: "Lines"
+    correlation: Correlation | None = None
+    """What the requests that the rule fires on must add up to."""
+    first_seen: FirstSeen | None = None
+    """What must be new about them."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a request's verdict depends on those before it."""
+        return self.correlation is not None or self.first_seen is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +156,14 @@ class Lines:
         return next(matching, self.first)
 
 
+class _Origin(NamedTuple):
+    """Where a rule comes from."""
+
+    path: Path
+    version: str
+    ruleset: str
+
+
 def load(path: Path) -> list[CompiledRule]:
     """Load a rule file, or every rule file below a folder.
 
@@ -90,13 +172,19 @@ def load(path: Path) -> list[CompiledRule]:
     """
     problems: list[RuleProblem] = []
     rules: list[CompiledRule] = []
+    unlinked: list[_Unlinked] = []
+    nodes: dict[str, Node] = {}
     if not path.exists():
         raise RuleError([RuleProblem(path, 1, "no such file or folder; check --rules or rules.path")])
     files = [path] if path.is_file() else sorted(_rule_files(path))
     if not files:
         raise RuleError([RuleProblem(path, 1, "no rule files (*.yml) below this folder")])
     for file in files:
-        rules += _load_file(file, ruleset=_ruleset(path), problems=problems)
+        rules += _load_file(file, _ruleset(path), problems, unlinked, nodes)
+    for correlation in unlinked:
+        with _told(correlation.lines, correlation.path, problems):
+            rules.append(correlation.link(nodes))
+    rules.sort(key=lambda rule: (rule.path, rule.lines.first))
     first: dict[str, CompiledRule] = {}
     for rule in rules:
         earlier = first.setdefault(rule.metadata.id, rule)
@@ -121,7 +209,10 @@ def _ruleset(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.resolve().parent.name
 
 
-def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterator[CompiledRule]:
+def _load_file(
+    path: Path, ruleset: str, problems: list[RuleProblem], unlinked: "list[_Unlinked]", nodes: dict[str, Node]
+) -> Iterator[CompiledRule]:
+    """Compile a file's rules; its correlations wait until every rule that they may name is there."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -130,7 +221,7 @@ def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterato
     if len(content) > _FILE_BYTES_MAX:
         problems.append(RuleProblem(path, 1, f"{len(content):,} bytes; a rule file may have {_FILE_BYTES_MAX:,}"))
         return
-    version = hashlib.sha256(content).hexdigest()[:12]
+    origin = _Origin(path, hashlib.sha256(content).hexdigest()[:12], ruleset)
     try:
         documents = list(_documents(content))
     except _YamlError as error:
@@ -138,15 +229,42 @@ def _load_file(path: Path, ruleset: str, problems: list[RuleProblem]) -> Iterato
         return
     if not documents:
         problems.append(RuleProblem(path, 1, "holds no rule"))
+    silent: set[str] = set()
+    bases: dict[str, Node] = {}
     for document, lines in documents:
-        try:
-            yield _compile(document, lines, path, version, ruleset)
-        except UnsupportedError as error:
-            problems.append(RuleProblem(path, lines.find(error.key or "detection"), printable(str(error))))
-        except ValidationError as error:
-            for fault in error.errors():
-                name = ".".join(map(str, ("detector", *fault["loc"])))
-                problems.append(RuleProblem(path, lines.find("detector"), printable(f"{name}: {fault['msg']}")))
+        if "correlation" in document:
+            with _told(lines, path, problems):
+                waiting = _unlinked(document, lines, origin, bases)
+                unlinked.append(waiting)
+                silent.update(() if waiting.section.generate else waiting.section.references)
+    for document, lines in documents:
+        if "correlation" not in document:
+            with _told(lines, path, problems):
+                named = {key: str(document[key]) for key in ("id", "name") if key in document}
+                if "name" in named and named["name"] in bases:
+                    raise UnsupportedError(f"another rule of this file has the name {named['name']!r}", "name")
+                if silent.isdisjoint(named.values()):
+                    rule = _compile(document, lines, origin)
+                    node = rule.node
+                    yield rule
+                else:
+                    node = _compile_base(document)
+                bases |= dict.fromkeys(named.values(), node)
+    nodes.update(bases)
+
+
+@contextmanager
+def _told(lines: Lines, path: Path, problems: list[RuleProblem]) -> Iterator[None]:
+    """Keep what is wrong with a document as problems."""
+    try:
+        yield
+    except UnsupportedError as error:
+        problems.append(RuleProblem(path, lines.find(error.key or "detection"), printable(str(error))))
+    except ValidationError as error:
+        section = "correlation" if error.title == Section.__name__ else "detector"
+        for fault in error.errors():
+            name = ".".join(map(str, (section, *fault["loc"])))
+            problems.append(RuleProblem(path, lines.find(section), printable(f"{name}: {fault['msg']}")))
 
 
 class _Loader(yaml.CSafeLoader):
@@ -223,19 +341,97 @@ def _check_keys(root: yaml.Node, of_key: dict[str, int]) -> None:
             stack += reversed(node.value)
 
 
-def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, ruleset: str) -> CompiledRule:
+@dataclass(frozen=True, slots=True)
+class _Unlinked:
+    """A correlation whose base rules are still to be found."""
+
+    section: Section
+    extension: Extension
+    metadata: Rule
+    path: Path
+    lines: Lines
+    bases: Mapping[str, Node]
+    """Rules of the same file: a name means the nearest rule that has it."""
+
+    def link(self, nodes: Mapping[str, Node]) -> CompiledRule:
+        """Make the rule out of it; what is named is looked for in its file, beside it and among the bundled rules."""
+        extension = self.extension
+        known = {**nodes, **self.bases}
+        if not known.keys() >= set(self.section.references):
+            known = {**_bundled_nodes(), **known}
+        correlation, node = link(self.section, known, across_identities=extension.across_identities)
+        return CompiledRule(
+            metadata=self.metadata,
+            node=node,
+            group_fields=correlation.bases[0].group_fields,
+            covers=extension.covers,
+            cases=extension.tests,
+            path=self.path,
+            lines=self.lines,
+            correlation=correlation,
+        )
+
+
+@cache
+def _bundled_nodes() -> Mapping[str, Node]:
+    return {rule.metadata.id: rule.node for rule in load(BUNDLED)}
+
+
+def _unlinked(document: dict[str, Any], lines: Lines, origin: _Origin, bases: Mapping[str, Node]) -> _Unlinked:
+    extension = Extension.model_validate(document.pop("detector", {}))
+    section = Section.model_validate(document["correlation"])
+    if extension.group_by or extension.first_seen or extension.dormant:
+        raise UnsupportedError("a correlation says group-by in its own section, and is no first_seen", "detector")
+    rule = parse_correlation(document)
+    metadata = _metadata(rule, extension, origin)
+    metadata = metadata.model_copy(
+        update={
+            "kind": "chain",
+            "group_by": tuple(section.groups),
+            "across_identities": extension.across_identities,
+        }
+    )
+    return _Unlinked(section, extension, metadata, origin.path, lines, bases)
+
+
+def _compile_base(document: dict[str, Any]) -> Node:
+    if "detector" in document:
+        raise UnsupportedError("a base rule that gives no alerts of its own has no section detector", "detector")
+    rule, condition = parse(document)
+    _check_logsource(rule)
+    return compile_condition(condition)
+
+
+def _compile(document: dict[str, Any], lines: Lines, origin: _Origin) -> CompiledRule:
     extension = Extension.model_validate(document.pop("detector", {}))
     rule, condition = parse(document)
+    _check_logsource(rule)
+    return CompiledRule(
+        metadata=_metadata(rule, extension, origin),
+        node=compile_condition(condition),
+        group_fields=tuple(event_field(name, "group_by") for name in extension.group_by),
+        covers=extension.covers,
+        cases=extension.tests,
+        path=origin.path,
+        lines=lines,
+        first_seen=_first_seen(extension),
+    )
+
+
+def _check_logsource(rule: SigmaRule) -> None:
     if rule.logsource.product != "kubernetes" or rule.logsource.service != "audit":
         raise UnsupportedError("logsource must be product: kubernetes, service: audit", "logsource")
+
+
+def _metadata(rule: SigmaRuleBase, extension: Extension, origin: _Origin) -> Rule:
     if rule.id is None or rule.level is None:
         raise UnsupportedError("a rule needs an id and a level: alerts are known by them", "title")
     tags = [tag.name for tag in rule.tags if tag.namespace == "attack"]
-    metadata = Rule(
+    return Rule(
         id=str(rule.id),
         name=rule.title,
-        version=version,
-        ruleset=ruleset,
+        version=origin.version,
+        ruleset=origin.ruleset,
         level=Level(rule.level.name.lower()),
         description=rule.description or "",
         reference=str(rule.references[0]) if rule.references else "",
@@ -245,12 +441,21 @@ def _compile(document: dict[str, Any], lines: Lines, path: Path, version: str, r
         fold_seconds=extension.fold_seconds,
         message=extension.message,
     )
-    groups = tuple(_group_field(name) for name in extension.group_by)
-    return CompiledRule(metadata, compile_condition(condition), groups, extension.covers, extension.tests, path, lines)
 
 
-def _group_field(name: str) -> EventField:
-    field = resolve(name)
-    if field is None:
-        raise UnsupportedError(f"no audit event has a field {name!r}; known are {', '.join(catalogue())}", "group_by")
-    return field
+def _first_seen(extension: Extension) -> FirstSeen | None:
+    section = extension.first_seen or extension.dormant
+    if section is None:
+        if extension.across_identities:
+            raise UnsupportedError("across_identities is for rules that remember", "across_identities")
+        return None
+    groups = tuple(event_field(name, "group_by") for name in section.group_by)
+    if isinstance(section, DormantSection):
+        fields: tuple[EventField, ...] = ()
+        memory, warm_up = section.after, 0
+    else:
+        fields = tuple(event_field(name, "fields") for name in section.fields)
+        memory, warm_up = section.memory, seconds_of(section.warm_up, "warm_up")
+    return FirstSeen(
+        fields, groups, 1_000_000 * seconds_of(memory, "memory"), 1_000_000 * warm_up, extension.across_identities
+    )

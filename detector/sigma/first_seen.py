@@ -1,0 +1,128 @@
+"""First seen: whether a request shows its group something that it was never seen with, or comes after a long silence.
+
+Only what was seen before decides, in event time: the same request in another batch, or after a restart, is as new. A
+late request can make the first sight earlier, but takes back no alert.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from detector import metrics
+from detector.activity import Activity
+from detector.match import Rule
+from detector.sigma.fields import Field
+from detector.sigma.groups import accountable, combinations
+from detector.sigma.memory import Group, GroupKey, Groups, Memory, Term, to_micros
+
+_GROUPS_KEPT: Final = 10_000
+_TERMS_KEPT: Final = 500  # of a group; whoever is seen with more has no habit in this respect
+_DAY_MICROS: Final = 86_400_000_000
+_SILENT_KEPT_MICROS: Final = 400 * _DAY_MICROS  # how long somebody who may come back is remembered: a year and a bit
+_GROUP_FORGOTTEN: Final = metrics.FORGOTTEN.labels("group")
+_TERM_FORGOTTEN: Final = metrics.FORGOTTEN.labels("term")
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSeen:
+    """A condition on what a group was seen with before."""
+
+    fields: tuple[Field, ...]
+    """Whose values together must be new; none if only the silence counts."""
+    group_fields: tuple[Field, ...]
+    memory_micros: int
+    """How long something stays known; of the silence, how long it must last."""
+    warm_up_micros: int
+    """How long a group must be known before anything is new to it: at first everything is."""
+    across_identities: bool
+
+    @property
+    def shape(self) -> str:
+        """What terms mean; those of a rule with another shape are of no use."""
+        return f"{[field.path for field in self.fields]} {[field.path for field in self.group_fields]}"
+
+    @property
+    def of_silence(self) -> bool:
+        """Whether a return is asked for, instead of something new."""
+        return not self.fields
+
+    @property
+    def kept_micros(self) -> int:
+        """How long a group is remembered after it was last seen."""
+        return max(_SILENT_KEPT_MICROS, self.memory_micros) if self.of_silence else self.memory_micros
+
+
+class Newness:
+    """Remembers what groups were seen with, and tells what is new."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def see(self, rule: Rule, condition: FirstSeen, activity: Activity) -> bool:
+        """Take a request that the rule's detection fired on; true if it is a first sight, or folds with one."""
+        found = self._memory.groups.get(rule.id)
+        if found is None or found.shape != condition.shape:
+            found = self._memory.groups[rule.id] = Groups(condition.shape)
+        terms = combinations(condition.fields, activity)
+        micros = to_micros(activity.received_time)
+        new = False
+        for parts in combinations(condition.group_fields, activity):
+            group = _group_of(found, (*_owner(condition, activity), *parts), micros, condition.kept_micros)
+            fold_micros = rule.fold_seconds * 1_000_000
+            # All of them: whatever else is new in this request must not be new again in the next.
+            new = any([_is_new(group, term, micros, condition, fold_micros) for term in terms]) or new  # noqa: C419
+            group.last_micros = max(group.last_micros, micros)
+        while len(found.groups) > _GROUPS_KEPT:
+            del found.groups[next(iter(found.groups))]
+            _GROUP_FORGOTTEN.inc()
+        return new
+
+    def advance(self, conditions: Iterable[tuple[Rule, FirstSeen]]) -> None:
+        """Forget, once a day, what is so old that it would be new again."""
+        now = self._memory.now_micros
+        for rule, condition in conditions:
+            found = self._memory.groups.get(rule.id)
+            if found is None or now - found.swept_micros < _DAY_MICROS:
+                continue
+            found.swept_micros = now
+            found.groups = {
+                key: group
+                for key, group in found.groups.items()
+                if group.last_micros + condition.kept_micros >= now - _DAY_MICROS  # a day, for those that come late
+            }
+            if condition.of_silence:
+                continue
+            for group in found.groups.values():
+                group.terms = {
+                    key: term
+                    for key, term in group.terms.items()
+                    if term.last_micros + condition.memory_micros >= now - _DAY_MICROS
+                }
+
+
+def _owner(condition: FirstSeen, activity: Activity) -> GroupKey:
+    return () if condition.across_identities else accountable(activity)
+
+
+def _group_of(found: Groups, key: GroupKey, micros: int, kept_micros: int) -> Group:
+    """The group, made anew if it was not seen for so long that it is forgotten; it is the last touched now."""
+    group = found.groups.pop(key, None)
+    if group is None or group.last_micros + kept_micros < micros:
+        group = Group(since_micros=micros, last_micros=micros)
+    group.since_micros = min(group.since_micros, micros)
+    found.groups[key] = group
+    return group
+
+
+def _is_new(group: Group, key: GroupKey, micros: int, condition: FirstSeen, fold_micros: int) -> bool:
+    term = group.terms.pop(key, None)
+    if term is None or term.last_micros + condition.memory_micros < micros:
+        known = term is not None if condition.of_silence else group.since_micros + condition.warm_up_micros <= micros
+        term = Term(first_micros=micros, last_micros=micros, new=known)
+    group.terms[key] = term
+    if len(group.terms) > _TERMS_KEPT:
+        del group.terms[next(iter(group.terms))]
+        _TERM_FORGOTTEN.inc()
+    first = term.first_micros = min(term.first_micros, micros)
+    term.last_micros = max(term.last_micros, micros)
+    return term.new and first // fold_micros == micros // fold_micros

@@ -1,0 +1,34 @@
+"""Groups: whose requests a stateful rule looks at together."""
+
+from collections.abc import Sequence
+from itertools import islice, product
+from typing import Final
+
+from detector.activity import Activity
+from detector.identity import IdentityKind
+from detector.sigma.compile import text_of
+from detector.sigma.fields import HIDDEN, Field
+from detector.sigma.memory import GroupKey
+
+_COMBINATIONS_MAX: Final = 32  # of one request; a binding with a thousand subjects must not cost a thousand groups
+_TEXT_MAX: Final = 512
+_UNNAMED: Final = (IdentityKind.ANONYMOUS, IdentityKind.UNAUTHENTICATED)
+
+
+def accountable(activity: Activity) -> GroupKey:
+    """The identity, and of requests without a name the address behind which whoever made them sits."""
+    identity = activity.identity
+    return (identity.name[:_TEXT_MAX], activity.addresses.source_ip if identity.kind in _UNNAMED else "")
+
+
+def combinations(fields: Sequence[Field], activity: Activity) -> list[GroupKey]:
+    """Every combination of the fields' values; none where a field is absent or was kept from us.
+
+    What has no value belongs to nobody: requests that lack a field have nothing in common by that.
+    """
+    columns: list[list[str]] = []
+    for field in fields:
+        found = field.read(activity)
+        texts = () if found is HIDDEN else (text_of(value)[:_TEXT_MAX] for value in found if value is not None)
+        columns.append([text for text in dict.fromkeys(texts) if text])
+    return list(islice(product(*columns), _COMBINATIONS_MAX))
