@@ -113,10 +113,10 @@ def pipeline(
     )
 
 
-def replay(batches: Sequence[Sequence[bytes]]) -> Kept:
+def replay(batches: Sequence[Sequence[bytes]], rules: Sequence[CompiledRule] | None = None) -> Kept:
     """Run batches to the end and complete every alert."""
     sink = Kept()
-    line = pipeline(Memory(batches), sink)
+    line = pipeline(Memory(batches), sink, rules=rules)
     line.run()
     line.finish()
     return sink

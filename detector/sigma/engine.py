@@ -67,6 +67,8 @@ class Engine:
 
     def match(self, activities: Sequence[Activity]) -> list[Match]:
         """Every rule that fires on every activity, in their order."""
+        if activities and not self.memory.started_micros:
+            self.memory.started_micros = to_micros(activities[0].received_time)
         matches: list[Match] = []
         by_key = self._by_key
         for activity in activities:

@@ -121,6 +121,14 @@ def _known(family: str) -> Values:
     return () if family == "-" else (family,)
 
 
+def _account(activity: Activity) -> Values:
+    """The user name of the service account that is asked for."""
+    ref = activity.event.object_ref
+    if ref is None or ref.resource != "serviceaccounts" or not ref.namespace or not ref.name:
+        return ()
+    return (f"system:serviceaccount:{ref.namespace}:{ref.name}",)
+
+
 def _registries(activity: Activity) -> Values:
     """The registries that the containers' images are pulled from."""
     images = _read_images(activity)
@@ -175,6 +183,7 @@ _SCALARS: Final[dict[str, Reader]] = {
     "detector.object.family": lambda activity: (
         _texts(stable_name(activity.event.object_ref.name)) if activity.event.object_ref else ()
     ),
+    "detector.object.account": _account,
     "detector.image.registry": _registries,
     "detector.binding.subjects": _subjects,
     "detector.command": lambda activity: _texts(activity.command),
@@ -248,10 +257,6 @@ def _pod_reader(plans: list["_Plan"]) -> Reader:
     return read
 
 
-def _read_images(activity: Activity) -> Values:
-    return _pod_reader([_plan(f"{kind}.image") for kind in _CONTAINER_LISTS])(activity)
-
-
 def _body_values(activity: Activity, body: Any, plan: "_Plan", hiding_levels: frozenset[str]) -> Values:
     if body is MISSING or body is UNREADABLE:
         return _no_body(activity, body, hiding_levels)
@@ -306,3 +311,6 @@ def _walk(value: Any, plan: _Plan, step: int, found: list[Any]) -> None:
         for key, following in plan[step]:
             if key in value:
                 _walk(value[key], plan, following, found)
+
+
+_read_images: Final = _pod_reader([_plan(f"{kind}.image") for kind in _CONTAINER_LISTS])

@@ -35,6 +35,8 @@ class FirstSeen:
     warm_up_micros: int
     """How long a group must be known before anything is new to it: at first everything is."""
     across_identities: bool
+    new_groups: bool
+    """A group that is new itself is known since the rule is at work."""
 
     @property
     def shape(self) -> str:
@@ -60,14 +62,15 @@ class Newness:
 
     def see(self, rule: Rule, condition: FirstSeen, activity: Activity) -> bool:
         """Take a request that the rule's detection fired on; true if it is a first sight, or folds with one."""
+        micros = to_micros(activity.received_time)
         found = self._memory.groups.get(rule.id)
         if found is None or found.shape != condition.shape:
             found = self._memory.groups[rule.id] = Groups(condition.shape)
+        since = self._memory.started_micros if condition.new_groups else micros
         terms = combinations(condition.fields, activity)
-        micros = to_micros(activity.received_time)
         new = False
         for parts in combinations(condition.group_fields, activity):
-            group = _group_of(found, (*_owner(condition, activity), *parts), micros, condition.kept_micros)
+            group = _group_of(found, (*_owner(condition, activity), *parts), since, micros - condition.kept_micros)
             fold_micros = rule.fold_seconds * 1_000_000
             # All of them: whatever else is new in this request must not be new again in the next.
             new = any([_is_new(group, term, micros, condition, fold_micros) for term in terms]) or new  # noqa: C419
@@ -104,12 +107,12 @@ def _owner(condition: FirstSeen, activity: Activity) -> GroupKey:
     return () if condition.across_identities else accountable(activity)
 
 
-def _group_of(found: Groups, key: GroupKey, micros: int, kept_micros: int) -> Group:
+def _group_of(found: Groups, key: GroupKey, since: int, horizon: int) -> Group:
     """The group, made anew if it was not seen for so long that it is forgotten; it is the last touched now."""
     group = found.groups.pop(key, None)
-    if group is None or group.last_micros + kept_micros < micros:
-        group = Group(since_micros=micros, last_micros=micros)
-    group.since_micros = min(group.since_micros, micros)
+    if group is None or group.last_micros < horizon:
+        group = Group(since_micros=since, last_micros=since)
+    group.since_micros = min(group.since_micros, since)
     found.groups[key] = group
     return group
 

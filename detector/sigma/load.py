@@ -79,6 +79,8 @@ class FirstSeenSection(BaseModel):
     group_by: tuple[str, ...] = ()
     memory: str = "30d"
     warm_up: str = "3d"
+    new_groups: bool = False
+    """A group that is new itself counts too, once the rule itself has been at work for the warm-up."""
 
 
 class DormantSection(BaseModel):
@@ -452,10 +454,15 @@ def _first_seen(extension: Extension) -> FirstSeen | None:
     groups = tuple(event_field(name, "group_by") for name in section.group_by)
     if isinstance(section, DormantSection):
         fields: tuple[EventField, ...] = ()
-        memory, warm_up = section.after, 0
+        memory, warm_up, new_groups = section.after, 0, False
     else:
         fields = tuple(event_field(name, "fields") for name in section.fields)
-        memory, warm_up = section.memory, seconds_of(section.warm_up, "warm_up")
+        memory, warm_up, new_groups = section.memory, seconds_of(section.warm_up, "warm_up"), section.new_groups
     return FirstSeen(
-        fields, groups, 1_000_000 * seconds_of(memory, "memory"), 1_000_000 * warm_up, extension.across_identities
+        fields=fields,
+        group_fields=groups,
+        memory_micros=1_000_000 * seconds_of(memory, "memory"),
+        warm_up_micros=1_000_000 * warm_up,
+        across_identities=extension.across_identities,
+        new_groups=new_groups,
     )

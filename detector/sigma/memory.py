@@ -140,6 +140,8 @@ class Memory(msgspec.Struct):
 
     sightings: dict[str, Sightings] = {}
     groups: dict[str, Groups] = {}
+    started_micros: int = 0
+    """When the first request of all was received; 0 before."""
     now_micros: int = 0
 
     def keep_only(self, rule_ids: Iterable[str]) -> None:
