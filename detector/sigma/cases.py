@@ -80,7 +80,7 @@ def differences_of(case: Case) -> list[Difference]:
                 "requestReceivedTimestamp": text,
                 "stageTimestamp": text,
             }
-            difference = merge(merge(told, case.event), step.model_extra or {})
+            difference = _both(_both(told, case.event), step.model_extra or {})
             differences.append(_counted(difference, str(count)))
     return differences
 
@@ -101,6 +101,15 @@ def activity_of(difference: Difference) -> Activity:
     """The base event with a difference, as rules see it."""
     event = from_mapping(merge(BASE_EVENT, difference))
     return Activity(event, from_event(event), Locator(()).locate(event.source_ips))
+
+
+def _both(first: Difference, second: Difference) -> dict[str, Any]:
+    """One difference that does what two do, one after the other: unlike in `merge`, a `null` is still to be done."""
+    both = dict(first)
+    for key, value in second.items():
+        below = both.get(key)
+        both[key] = _both(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return both
 
 
 def _counted(value: Any, count: str) -> Any:

@@ -9,7 +9,7 @@ Source: SigmaHQ/sigma-specification v2, Sigma correlation rules specification.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -17,7 +17,7 @@ from typing import Final
 from detector import metrics
 from detector.activity import Activity
 from detector.match import LATENESS, Match, Rule
-from detector.sigma.compile import Node
+from detector.sigma.compile import Node, Verdict
 from detector.sigma.fields import Field
 from detector.sigma.groups import accountable, combinations
 from detector.sigma.memory import GroupKey, Memory, Sighting, Sightings, from_micros, sighting_of
@@ -57,6 +57,8 @@ class Correlation:
     at_least: int
     """Sightings, distinct values or distinct base rules that must lie within one span."""
     span_micros: int
+    apart: tuple[int, ...]
+    """Which of the group fields keep alerts apart; the others only tell what belongs together."""
     across_identities: bool
 
     @property
@@ -133,13 +135,25 @@ class Correlator:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
-    def see(self, rule: Rule, correlation: Correlation, activity: Activity) -> list[Match]:
-        """Take a request; what it completes comes back, with the earlier requests that belong to it."""
-        found = self._memory.sightings.get(rule.id)
-        if found is None or found.shape != correlation.shape:
-            found = self._memory.sightings[rule.id] = Sightings(correlation.shape)
+    def begin(self, correlations: Iterable[tuple[Rule, Correlation]]) -> None:
+        """Let rules that nothing is remembered of begin; must come before the first request."""
+        for rule, correlation in correlations:
+            found = self._memory.sightings.get(rule.id)
+            if found is None or found.shape != correlation.shape:
+                self._memory.sightings[rule.id] = Sightings(correlation.shape)
+
+    def see(self, rule: Rule, correlation: Correlation, activity: Activity, verdict: Verdict) -> list[Match]:
+        """Take a request; what it completes comes back, with the earlier requests that belong to it.
+
+        Args:
+            rule: whose alerts it is about.
+            correlation: what the rule asks.
+            activity: the request.
+            verdict: what the rule's tree, the disjunction of its base rules, says of it.
+        """
+        found = self._memory.sightings[rule.id]
         matches: list[Match] = []
-        for group, sighting in _sightings(correlation, activity):
+        for group, sighting in _sightings(correlation, activity, verdict):
             sightings = found.groups.pop(group, None) or []
             found.groups[group] = sightings
             place = self._add(found, correlation, sightings, sighting)
@@ -154,9 +168,8 @@ class Correlator:
         """Forget what nothing that may still come can be near to."""
         now = self._memory.now_micros
         for rule, correlation in correlations:
-            found = self._memory.sightings.get(rule.id)
-            # Once in the time that a sighting is kept: so each is looked at twice at most.
-            if found is None or now - found.swept_micros < correlation.span_micros + _LATENESS_MICROS:
+            found = self._memory.sightings[rule.id]
+            if now - found.swept_micros < _LATENESS_MICROS:
                 continue
             found.swept_micros = now
             for group, sightings in list(found.groups.items()):
@@ -185,11 +198,24 @@ class Correlator:
         return place if place >= 0 else None
 
     def _trim(self, found: Sightings, correlation: Correlation, sightings: list[Sighting]) -> None:
-        horizon = self._memory.now_micros - correlation.span_micros - _LATENESS_MICROS
-        if sightings and sightings[0].micros < horizon:
-            over = bisect_left(sightings, horizon, key=lambda sighting: sighting.micros)
+        """Drop what nothing that may still come can be near to, or can come before."""
+        if not sightings:
+            return
+        horizon = self._memory.now_micros - _LATENESS_MICROS
+        over = 0
+        if sightings[0].micros < horizon - correlation.span_micros:
+            over = bisect_left(sightings, horizon - correlation.span_micros, key=_micros)
+        if correlation.type is CorrelationType.TEMPORAL_ORDERED:
+            # A later step that no first step came before: most are, where later steps are daily work.
+            while over < len(sightings) and sightings[over].micros < horizon and not sightings[over].begins:
+                over += 1
+        if over:
             del sightings[:over]
             found.count -= over
+
+
+def _micros(sighting: Sighting) -> int:
+    return sighting.micros
 
 
 def _order(sighting: Sighting) -> tuple[int, bytes]:
@@ -205,12 +231,13 @@ def _merge(known: Sighting, again: Sighting) -> bool:
     return before != (known.proven, known.unproven, known.values)
 
 
-def _sightings(correlation: Correlation, activity: Activity) -> Iterator[tuple[GroupKey, Sighting]]:
+def _sightings(correlation: Correlation, activity: Activity, verdict: Verdict) -> Iterator[tuple[GroupKey, Sighting]]:
     """The groups that a request belongs to, each with its sighting there."""
     owner = () if correlation.across_identities else accountable(activity)
     found: dict[GroupKey, Sighting] = {}
     for index, base in enumerate(correlation.bases):
-        verdict = base.node.evaluate(activity)
+        if len(correlation.bases) > 1:
+            verdict = base.node.evaluate(activity)
         if verdict is False:
             continue
         values: tuple[str, ...] = ()
@@ -236,11 +263,12 @@ def _completed(
     if place is None:
         return
     span_micros = correlation.span_micros
-    shown = group[len(group) - len(correlation.bases[0].group_fields) :]
-    end = bisect_right(sightings, sightings[place].micros + span_micros, key=lambda sighting: sighting.micros)
+    values = group[len(group) - len(correlation.bases[0].group_fields) :]
+    apart = tuple(values[index] for index in correlation.apart)
+    end = bisect_right(sightings, sightings[place].micros + span_micros, key=_micros)
     for last in range(place, end):
         closing = sightings[last].micros
-        start = bisect_left(sightings, closing - span_micros, key=lambda sighting: sighting.micros)
+        start = bisect_left(sightings, closing - span_micros, key=_micros)
         span = sightings[start : last + 1]
         grounds = correlation.grounds(span, proven=False)
         if not grounds:
@@ -252,7 +280,7 @@ def _completed(
             told = sighting.told.get(window)
             if told is None or (proven and not told):
                 sighting.told[window] = proven
-                yield Match(rule, sighting.restore(), shown, degraded=not proven, fold_time=from_micros(closing))
+                yield Match(rule, sighting.restore(), apart, degraded=not proven, fold_time=from_micros(closing))
 
 
 def _certain(correlation: Correlation, span: Sequence[Sighting], grounds: Sequence[Sighting]) -> set[int]:

@@ -59,6 +59,8 @@ class Engine:
         self._correlator = Correlator(self.memory)
         self._newness = Newness(self.memory)
         self._correlations = [(rule.metadata, rule.correlation) for rule in rules if rule.correlation]
+        self._correlator.begin(self._correlations)
+        self._begun = False
         self._conditions = [(rule.metadata, rule.first_seen) for rule in rules if rule.first_seen]
         self._rules: list[Candidate] = [(rule, rule.node) for rule in rules]
         self._by_resource: dict[tuple[str, str, str], list[Candidate]] = {}
@@ -67,8 +69,9 @@ class Engine:
 
     def match(self, activities: Sequence[Activity]) -> list[Match]:
         """Every rule that fires on every activity, in their order."""
-        if activities and not self.memory.started_micros:
-            self.memory.started_micros = to_micros(activities[0].received_time)
+        if activities and not self._begun:
+            self._begun = True
+            self._newness.begin(activities[0].received_time, self._conditions)
         matches: list[Match] = []
         by_key = self._by_key
         for activity in activities:
@@ -86,7 +89,7 @@ class Engine:
                 if verdict is False:
                     continue
                 if rule.correlation is not None:
-                    matches += self._correlator.see(rule.metadata, rule.correlation, activity)
+                    matches += self._correlator.see(rule.metadata, rule.correlation, activity, verdict)
                 elif rule.first_seen is None or self._newness.see(rule.metadata, rule.first_seen, activity):
                     matches.append(_matched(rule, activity, degraded=verdict is None))
         return matches

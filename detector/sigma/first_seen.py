@@ -1,11 +1,12 @@
 """First seen: whether a request shows its group something that it was never seen with, or comes after a long silence.
 
-Only what was seen before decides, in event time: the same request in another batch, or after a restart, is as new. A
-late request can make the first sight earlier, but takes back no alert.
+Only what was seen before decides, in event time and to the minute: the same request in another batch, or after a
+restart, is as new. A late request can make the first sight earlier, but takes back no alert.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from detector import metrics
@@ -15,8 +16,10 @@ from detector.sigma.fields import Field
 from detector.sigma.groups import accountable, combinations
 from detector.sigma.memory import Group, GroupKey, Groups, Memory, Term, to_micros
 
-_GROUPS_KEPT: Final = 10_000
+_GROUPS_KEPT: Final = 50_000  # of a rule: as many tokens as a large cluster's pods use in a day; half a kilobyte each
 _TERMS_KEPT: Final = 500  # of a group; whoever is seen with more has no habit in this respect
+_ONE: Final[list[GroupKey]] = [()]
+_MINUTE_MICROS: Final = 60_000_000
 _DAY_MICROS: Final = 86_400_000_000
 _SILENT_KEPT_MICROS: Final = 400 * _DAY_MICROS  # how long somebody who may come back is remembered: a year and a bit
 _GROUP_FORGOTTEN: Final = metrics.FORGOTTEN.labels("group")
@@ -60,20 +63,31 @@ class Newness:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
+    def begin(self, time: datetime, conditions: Iterable[tuple[Rule, FirstSeen]]) -> None:
+        """Let rules that nothing is remembered of begin; must come before the first request."""
+        for rule, condition in conditions:
+            found = self._memory.groups.get(rule.id)
+            if found is None or found.shape != condition.shape:
+                self._memory.groups[rule.id] = Groups(condition.shape, started_micros=to_micros(time))
+
     def see(self, rule: Rule, condition: FirstSeen, activity: Activity) -> bool:
         """Take a request that the rule's detection fired on; true if it is a first sight, or folds with one."""
+        found = self._memory.groups[rule.id]
         micros = to_micros(activity.received_time)
-        found = self._memory.groups.get(rule.id)
-        if found is None or found.shape != condition.shape:
-            found = self._memory.groups[rule.id] = Groups(condition.shape)
-        since = self._memory.started_micros if condition.new_groups else micros
         terms = combinations(condition.fields, activity)
+        keys = combinations(condition.group_fields, activity) if condition.group_fields else _ONE
+        if not condition.across_identities:
+            owner = accountable(activity)
+            keys = [(*owner, *parts) for parts in keys]
+        if len(keys) == 1 and len(terms) == 1 and _is_fresh(found.groups.get(keys[0]), terms[0], micros):
+            return False
+        since = found.started_micros if condition.new_groups else micros
         new = False
-        for parts in combinations(condition.group_fields, activity):
-            group = _group_of(found, (*_owner(condition, activity), *parts), since, micros - condition.kept_micros)
+        for key in keys:
+            group = _group_of(found, key, since, micros - condition.kept_micros)
             fold_micros = rule.fold_seconds * 1_000_000
             # All of them: whatever else is new in this request must not be new again in the next.
-            new = any([_is_new(group, term, micros, condition, fold_micros) for term in terms]) or new  # noqa: C419
+            new |= any([_is_new(group, term, micros, condition, fold_micros) for term in terms])  # noqa: C419
             group.last_micros = max(group.last_micros, micros)
         while len(found.groups) > _GROUPS_KEPT:
             del found.groups[next(iter(found.groups))]
@@ -103,8 +117,12 @@ class Newness:
                 }
 
 
-def _owner(condition: FirstSeen, activity: Activity) -> GroupKey:
-    return () if condition.across_identities else accountable(activity)
+def _is_fresh(group: Group | None, key: GroupKey, micros: int) -> bool:
+    """Tell a repeat within a minute, which most requests are, and of which nothing needs to be remembered."""
+    if group is None or not 0 <= micros - group.last_micros < _MINUTE_MICROS:
+        return False
+    term = group.terms.get(key)
+    return term is not None and not term.new and 0 <= micros - term.last_micros < _MINUTE_MICROS
 
 
 def _group_of(found: Groups, key: GroupKey, since: int, horizon: int) -> Group:

@@ -26,9 +26,21 @@ def combinations(fields: Sequence[Field], activity: Activity) -> list[GroupKey]:
 
     What has no value belongs to nobody: requests that lack a field have nothing in common by that.
     """
-    columns: list[list[str]] = []
+    single: list[str] = []
     for field in fields:
         found = field.read(activity)
-        texts = () if found is HIDDEN else (text_of(value)[:_TEXT_MAX] for value in found if value is not None)
-        columns.append([text for text in dict.fromkeys(texts) if text])
-    return list(islice(product(*columns), _COMBINATIONS_MAX))
+        # Nearly always each field has one value, and it is a text.
+        if len(found) != 1 or type(found[0]) is not str:
+            return list(islice(product(*(_texts(field, activity) for field in fields)), _COMBINATIONS_MAX))
+        if not found[0]:
+            return []
+        single.append(found[0][:_TEXT_MAX])
+    return [tuple(single)]
+
+
+def _texts(field: Field, activity: Activity) -> list[str]:
+    found = field.read(activity)
+    if found is HIDDEN:
+        return []
+    texts = (text_of(value)[:_TEXT_MAX] for value in found if value is not None)
+    return [text for text in dict.fromkeys(texts) if text]

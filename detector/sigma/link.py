@@ -49,12 +49,15 @@ class Section(BaseModel):
         return _listed(self.group_by)
 
 
-def link(section: Section, nodes: Mapping[str, Node], *, across_identities: bool) -> tuple[Correlation, Node]:
+def link(
+    section: Section, nodes: Mapping[str, Node], *, apart: Sequence[str], across_identities: bool
+) -> tuple[Correlation, Node]:
     """Make a correlation out of its section, and the tree that any of its base rules fires on.
 
     Args:
         section: what the document says.
         nodes: the trees of the rules that can be referred to, by id and by name.
+        apart: those of its groups that keep alerts apart.
         across_identities: look at requests of all identities together.
 
     Raises:
@@ -68,7 +71,14 @@ def link(section: Section, nodes: Mapping[str, Node], *, across_identities: bool
         raise UnsupportedError("a rule is named twice", "rules")
     at_least, values = _condition(section, type_)
     bases = tuple(_bases(section, nodes, values))
-    correlation = Correlation(type_, bases, at_least, 1_000_000 * seconds_of(section.timespan), across_identities)
+    correlation = Correlation(
+        type=type_,
+        bases=bases,
+        at_least=at_least,
+        span_micros=1_000_000 * seconds_of(section.timespan),
+        apart=tuple(section.groups.index(name) for name in apart),
+        across_identities=across_identities,
+    )
     return correlation, bases[0].node if len(bases) == 1 else Or(tuple(base.node for base in bases))
 
 

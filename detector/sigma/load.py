@@ -361,11 +361,16 @@ class _Unlinked:
         known = {**nodes, **self.bases}
         if not known.keys() >= set(self.section.references):
             known = {**_bundled_nodes(), **known}
-        correlation, node = link(self.section, known, across_identities=extension.across_identities)
+        correlation, node = link(
+            self.section,
+            known,
+            apart=self.metadata.group_by,
+            across_identities=extension.across_identities,
+        )
         return CompiledRule(
             metadata=self.metadata,
             node=node,
-            group_fields=correlation.bases[0].group_fields,
+            group_fields=(),
             covers=extension.covers,
             cases=extension.tests,
             path=self.path,
@@ -382,16 +387,15 @@ def _bundled_nodes() -> Mapping[str, Node]:
 def _unlinked(document: dict[str, Any], lines: Lines, origin: _Origin, bases: Mapping[str, Node]) -> _Unlinked:
     extension = Extension.model_validate(document.pop("detector", {}))
     section = Section.model_validate(document["correlation"])
-    if extension.group_by or extension.first_seen or extension.dormant:
-        raise UnsupportedError("a correlation says group-by in its own section, and is no first_seen", "detector")
-    rule = parse_correlation(document)
-    metadata = _metadata(rule, extension, origin)
+    if extension.first_seen or extension.dormant:
+        raise UnsupportedError("a correlation is neither first_seen nor dormant", "detector")
+    if not set(extension.group_by) <= set(section.groups):
+        raise UnsupportedError("alerts can be kept apart by what is in the correlation's group-by", "group_by")
+    # Without its group nothing would keep apart what identities have in common.
+    apart = extension.group_by or (tuple(section.groups) if extension.across_identities else ())
+    metadata = _metadata(parse_correlation(document), extension, origin)
     metadata = metadata.model_copy(
-        update={
-            "kind": "chain",
-            "group_by": tuple(section.groups),
-            "across_identities": extension.across_identities,
-        }
+        update={"kind": "chain", "group_by": apart, "across_identities": extension.across_identities}
     )
     return _Unlinked(section, extension, metadata, origin.path, lines, bases)
 

@@ -54,6 +54,11 @@ class Sighting(msgspec.Struct):
     told: dict[int, bool] = {}
     """The fold windows whose alerts hold this sighting; true where the alert is proven."""
 
+    @property
+    def begins(self) -> bool:
+        """Whether the first of the base rules fired, or may have."""
+        return bool((self.proven | self.unproven) & 1)
+
     def restore(self) -> Activity:
         """The activity again, as far as an alert tells of it: without bodies, annotations and unmasked commands."""
         request = self.request
@@ -130,6 +135,8 @@ class Groups(msgspec.Struct):
     """The groups of one rule with a first-seen condition."""
 
     shape: str
+    started_micros: int
+    """When the rule was first at work."""
     groups: dict[GroupKey, Group] = {}
     """The group that was touched last comes last."""
     swept_micros: int = 0
@@ -140,8 +147,6 @@ class Memory(msgspec.Struct):
 
     sightings: dict[str, Sightings] = {}
     groups: dict[str, Groups] = {}
-    started_micros: int = 0
-    """When the first request of all was received; 0 before."""
     now_micros: int = 0
 
     def keep_only(self, rule_ids: Iterable[str]) -> None:
