@@ -9,7 +9,7 @@ Source: SigmaHQ/sigma-specification v2, Sigma correlation rules specification.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sigma.correlations import SigmaCorrelationTimespan
 from sigma.exceptions import SigmaTimespanError
 
@@ -38,6 +38,17 @@ class Section(BaseModel):
     aliases: dict[str, dict[str, str]] = {}
     generate: bool = False
 
+    @model_validator(mode="after")
+    def _can_be_decided(self) -> "Section":
+        """Tell what we cannot do before pySigma tells what it would like better."""
+        if not 0 < len(self.references) <= _BASES_MAX:
+            raise UnsupportedError(f"a correlation needs 1 to {_BASES_MAX} rules, not {len(self.references)}", "rules")
+        if len(set(self.references)) != len(self.references):
+            raise UnsupportedError("a rule is named twice", "rules")
+        seconds_of(self.timespan)
+        _condition(self, _type(self))
+        return self
+
     @property
     def references(self) -> list[str]:
         """The base rules, by id or name."""
@@ -64,11 +75,6 @@ def link(
         UnsupportedError: for a part that cannot be decided, or refers to nothing.
     """
     type_ = _type(section)
-    references = section.references
-    if not 0 < len(references) <= _BASES_MAX:
-        raise UnsupportedError(f"a correlation needs 1 to {_BASES_MAX} rules, not {len(references)}", "rules")
-    if len(set(references)) != len(references):
-        raise UnsupportedError("a rule is named twice", "rules")
     at_least, values = _condition(section, type_)
     bases = tuple(_bases(section, nodes, values))
     correlation = Correlation(

@@ -235,10 +235,9 @@ def _load_file(
     bases: dict[str, Node] = {}
     for document, lines in documents:
         if "correlation" in document:
+            silent.update(_silent(document["correlation"]))
             with _told(lines, path, problems):
-                waiting = _unlinked(document, lines, origin, bases)
-                unlinked.append(waiting)
-                silent.update(() if waiting.section.generate else waiting.section.references)
+                unlinked.append(_unlinked(document, lines, origin, bases))
     for document, lines in documents:
         if "correlation" not in document:
             with _told(lines, path, problems):
@@ -398,6 +397,13 @@ def _unlinked(document: dict[str, Any], lines: Lines, origin: _Origin, bases: Ma
         update={"kind": "chain", "group_by": apart, "across_identities": extension.across_identities}
     )
     return _Unlinked(section, extension, metadata, origin.path, lines, bases)
+
+
+def _silent(section: Any) -> Iterator[str]:
+    """The base rules that give no alerts of their own, whatever else is wrong with the correlation."""
+    if isinstance(section, dict) and section.get("generate") is not True:
+        rules = section.get("rules")
+        yield from (rule for rule in (rules if isinstance(rules, list) else [rules]) if isinstance(rule, str))
 
 
 def _compile_base(document: dict[str, Any]) -> Node:
