@@ -6,7 +6,7 @@ restart, is as new. A late request can make the first sight earlier, but takes b
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from detector import metrics
@@ -14,10 +14,25 @@ from detector.activity import Activity
 from detector.match import Rule
 from detector.sigma.fields import Field
 from detector.sigma.groups import accountable, combinations
-from detector.sigma.memory import Group, GroupKey, Groups, Memory, Term, to_micros
+from detector.sigma.memory import Group, GroupKey, Groups, Memory, Term, from_micros, to_micros
 
 _GROUPS_KEPT: Final = 50_000  # of a rule: as many tokens as a large cluster's pods use in a day; half a kilobyte each
 _TERMS_KEPT: Final = 500  # of a group; whoever is seen with more has no habit in this respect
+_SIGNATURES_KEPT: Final = 100_000
+_CREDENTIAL: Final = "authentication.kubernetes.io/credential-id"
+_NODE: Final = "authentication.kubernetes.io/node-name"
+_STEADY_PATHS: Final = frozenset(
+    {
+        "detector.client.program",
+        "detector.source.network",
+        "detector.source.ip",
+        "user.username",
+        f"user.extra.{_CREDENTIAL}",
+        f"user.extra.{_NODE}",
+    }
+)
+"""Fields that an identity's requests have in common for hours."""
+_NEVER: Final = (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 _ONE: Final[list[GroupKey]] = [()]
 _MINUTE_MICROS: Final = 60_000_000
 _DAY_MICROS: Final = 86_400_000_000
@@ -62,16 +77,31 @@ class Newness:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
+        self._steady: set[str] = set()
+        self._fresh: dict[tuple[str, ...], tuple[datetime, datetime]] = {}
+        """By signature, when a request is a repeat for sure: spares looking it up in the memory."""
+
+    def _remember(self, signature: tuple[str, ...], fresh: int) -> None:
+        if len(self._fresh) >= _SIGNATURES_KEPT:
+            self._fresh.clear()
+        self._fresh[signature] = (from_micros(fresh), from_micros(fresh + _MINUTE_MICROS))
 
     def begin(self, time: datetime, conditions: Iterable[tuple[Rule, FirstSeen]]) -> None:
         """Let rules that nothing is remembered of begin; must come before the first request."""
         for rule, condition in conditions:
+            if {field.path for field in (*condition.fields, *condition.group_fields)} <= _STEADY_PATHS:
+                self._steady.add(rule.id)
             found = self._memory.groups.get(rule.id)
             if found is None or found.shape != condition.shape:
                 self._memory.groups[rule.id] = Groups(condition.shape, started_micros=to_micros(time))
 
     def see(self, rule: Rule, condition: FirstSeen, activity: Activity) -> bool:
         """Take a request that the rule's detection fired on; true if it is a first sight, or folds with one."""
+        signature = _signature(rule, activity) if rule.id in self._steady else None
+        if signature is not None:
+            fresh_from, fresh_until = self._fresh.get(signature, _NEVER)
+            if fresh_from <= activity.received_time < fresh_until:
+                return False
         found = self._memory.groups[rule.id]
         micros = to_micros(activity.received_time)
         terms = combinations(condition.fields, activity)
@@ -79,8 +109,12 @@ class Newness:
         if not condition.across_identities:
             owner = accountable(activity)
             keys = [(*owner, *parts) for parts in keys]
-        if len(keys) == 1 and len(terms) == 1 and _is_fresh(found.groups.get(keys[0]), terms[0], micros):
-            return False
+        if len(keys) == 1 and len(terms) == 1:
+            fresh = _fresh(found.groups.get(keys[0]), terms[0])
+            if fresh is not None and fresh <= micros < fresh + _MINUTE_MICROS:
+                if signature is not None:
+                    self._remember(signature, fresh)
+                return False
         since = found.started_micros if condition.new_groups else micros
         new = False
         for key in keys:
@@ -117,12 +151,25 @@ class Newness:
                 }
 
 
-def _is_fresh(group: Group | None, key: GroupKey, micros: int) -> bool:
-    """Tell a repeat within a minute, which most requests are, and of which nothing needs to be remembered."""
-    if group is None or not 0 <= micros - group.last_micros < _MINUTE_MICROS:
-        return False
-    term = group.terms.get(key)
-    return term is not None and not term.new and 0 <= micros - term.last_micros < _MINUTE_MICROS
+def _signature(rule: Rule, activity: Activity) -> tuple[str, ...]:
+    """All that the fields of a steady condition read."""
+    event = activity.event
+    extra = event.user.extra
+    return (
+        rule.id,
+        activity.identity.name,
+        activity.addresses.source_ip,
+        event.user_agent,
+        *extra.get(_CREDENTIAL, ()),
+        "",
+        *extra.get(_NODE, ()),
+    )
+
+
+def _fresh(group: Group | None, key: GroupKey) -> int | None:
+    """From when on, for a minute, a term's repeats are neither new nor need to be remembered; most requests are one."""
+    term = None if group is None else group.terms.get(key)
+    return None if term is None or term.new else term.last_micros
 
 
 def _group_of(found: Groups, key: GroupKey, since: int, horizon: int) -> Group:
