@@ -22,8 +22,9 @@ from detector.sigma.fields import Field
 from detector.sigma.groups import accountable, combinations
 from detector.sigma.memory import GroupKey, Memory, Sighting, Sightings, from_micros, sighting_of
 
-SIGHTINGS_OF_GROUP: Final = 500  # half a megabyte; a condition cannot ask for more
-_SIGHTINGS_OF_RULE: Final = 20_000  # some twenty megabytes a rule, while somebody floods it
+SIGHTINGS_OF_GROUP: Final = 500  # a quarter of a megabyte; a condition cannot ask for more
+_STEPS_OF_GROUP: Final = 100  # of an ordered correlation, which looks at all of them for each that comes
+_SIGHTINGS_OF_RULE: Final = 10_000  # five megabytes a rule in the state, while somebody floods it
 _LATENESS_MICROS: Final = int(LATENESS.total_seconds()) * 1_000_000
 _FORGOTTEN: Final = metrics.FORGOTTEN.labels("sighting")
 
@@ -67,31 +68,41 @@ class Correlation:
         fields = [[field.path for field in (*base.group_fields, *base.value_fields)] for base in self.bases]
         return f"{self.type} {[base.name for base in self.bases]} {fields}"
 
-    def grounds(self, span: Sequence[Sighting], *, proven: bool) -> list[Sighting]:
-        """The sightings of one span, in order of time, that satisfy the condition together with the last of them.
+    @property
+    def kept_of_group(self) -> int:
+        """How many sightings of a group are remembered."""
+        return _STEPS_OF_GROUP if self.type is CorrelationType.TEMPORAL_ORDERED else SIGHTINGS_OF_GROUP
+
+    def is_satisfied(self, sightings: Sequence[Sighting], span: range, *, proven: bool) -> bool:
+        """Tell whether the sightings of a span are enough, whatever their order; the last ones are asked first.
 
         Args:
-            span: sightings of one group no further apart than the timespan.
+            sightings: of one group.
+            span: the places of those that lie within one timespan.
             proven: leave out what a hidden body would decide.
         """
+        values: set[str] = set()
+        count = bits = 0
+        for place in reversed(span):
+            sighting = sightings[place]
+            if proven and not sighting.proven:
+                continue
+            if self.type is CorrelationType.EVENT_COUNT:
+                count += 1
+            elif self.type is CorrelationType.VALUE_COUNT:
+                values.update(sighting.values)
+                count = len(values)
+            else:
+                bits |= _bits(sighting, proven=proven)
+                count = bits.bit_count()
+            if count >= self.at_least:
+                return True
+        return False
+
+    def sequence(self, span: Sequence[Sighting], *, proven: bool) -> list[Sighting]:
+        """Those of a span that stand in a sequence of all base rules, each later than the one before, to the last."""
         if proven:
             span = [sighting for sighting in span if sighting.proven]
-        if self.type is CorrelationType.TEMPORAL_ORDERED:
-            return self._in_order(span, proven=proven)
-        return list(span) if self._count(span, proven=proven) >= self.at_least else []
-
-    def _count(self, span: Sequence[Sighting], *, proven: bool) -> int:
-        if self.type is CorrelationType.EVENT_COUNT:
-            return len(span)
-        if self.type is CorrelationType.VALUE_COUNT:
-            return len({value for sighting in span for value in sighting.values})
-        bits = 0
-        for sighting in span:
-            bits |= _bits(sighting, proven=proven)
-        return bits.bit_count()
-
-    def _in_order(self, span: Sequence[Sighting], *, proven: bool) -> list[Sighting]:
-        """Those that stand in a sequence of all base rules, each later than the one before, that ends with the last."""
         steps = len(self.bases)
         reached: list[int | None] = [None] * steps  # when the steps so far can first be done
         on_the_way: list[tuple[Sighting, int]] = []
@@ -190,7 +201,7 @@ class Correlator:
         else:
             sightings.insert(place, sighting)
             found.count += 1
-        if len(sightings) > SIGHTINGS_OF_GROUP:
+        if len(sightings) > correlation.kept_of_group:
             del sightings[0]
             found.count -= 1
             _FORGOTTEN.inc()
@@ -262,29 +273,65 @@ def _completed(
     """Every sighting that counts now in an alert that does not hold it yet, because of the one at `place`."""
     if place is None:
         return
-    span_micros = correlation.span_micros
+    ordered = correlation.type is CorrelationType.TEMPORAL_ORDERED
+    newest = place == len(sightings) - 1
     values = group[len(group) - len(correlation.bases[0].group_fields) :]
     apart = tuple(values[index] for index in correlation.apart)
-    end = bisect_right(sightings, sightings[place].micros + span_micros, key=_micros)
+    end = bisect_right(sightings, sightings[place].micros + correlation.span_micros, key=_micros)
     for last in range(place, end):
         closing = sightings[last].micros
-        start = bisect_left(sightings, closing - span_micros, key=_micros)
-        span = sightings[start : last + 1]
-        grounds = correlation.grounds(span, proven=False)
-        if not grounds:
-            continue
+        start = bisect_left(sightings, closing - correlation.span_micros, key=_micros)
         window = closing // (rule.fold_seconds * 1_000_000)
-        certain = _certain(correlation, span, grounds)
-        for sighting in grounds:
-            proven = id(sighting) in certain
-            told = sighting.told.get(window)
-            if told is None or (proven and not told):
-                sighting.told[window] = proven
-                yield Match(rule, sighting.restore(), apart, degraded=not proven, fold_time=from_micros(closing))
+        span = range(start, last + 1)
+        untold = (
+            _in_sequence(correlation, sightings, span, window)
+            if ordered
+            else _in_any_order(correlation, sightings, span, window, newest=newest)
+        )
+        for sighting, proven in untold:
+            sighting.told[window] = proven
+            yield Match(rule, sighting.restore(), apart, degraded=not proven, fold_time=from_micros(closing))
 
 
-def _certain(correlation: Correlation, span: Sequence[Sighting], grounds: Sequence[Sighting]) -> set[int]:
-    """Those of the grounds that need no unproven sighting beside them."""
-    if all(sighting.proven and not sighting.unproven for sighting in grounds):
-        return set(map(id, grounds))
-    return set(map(id, correlation.grounds(span, proven=True))) if span[-1].proven else set()
+def _in_any_order(
+    correlation: Correlation, sightings: Sequence[Sighting], span: range, window: int, *, newest: bool
+) -> Iterator[tuple[Sighting, bool]]:
+    """What is still to be told of a span that is satisfied as a whole, and whether it is proven.
+
+    Args:
+        correlation: what the rule asks.
+        sightings: of one group.
+        span: the places of those that lie within one timespan.
+        window: the fold window of the alert.
+        newest: no other sighting than the last of all has come since the span was looked at.
+    """
+    if not correlation.is_satisfied(sightings, span, proven=False):
+        return
+    certain = bool(sightings[span[-1]].proven) and correlation.is_satisfied(sightings, span, proven=True)
+    for place in reversed(span):
+        sighting = sightings[place]
+        proven = certain and bool(sighting.proven)
+        if _is_untold(sighting, window, proven=proven):
+            yield sighting, proven
+        elif newest and sighting.told[window]:
+            return  # when it was told, so were all before it: a flood must not cost its whole length for each request
+
+
+def _in_sequence(
+    correlation: Correlation, sightings: Sequence[Sighting], span: range, window: int
+) -> Iterator[tuple[Sighting, bool]]:
+    """What is still to be told of the sequences that end with a span, and whether it is proven."""
+    within = sightings[span.start : span.stop]
+    grounds = correlation.sequence(within, proven=False)
+    if not grounds:
+        return
+    certain = set(map(id, correlation.sequence(within, proven=True))) if within[-1].proven else set()
+    for sighting in grounds:
+        proven = id(sighting) in certain
+        if _is_untold(sighting, window, proven=proven):
+            yield sighting, proven
+
+
+def _is_untold(sighting: Sighting, window: int, *, proven: bool) -> bool:
+    told = sighting.told.get(window)
+    return told is None or (proven and not told)

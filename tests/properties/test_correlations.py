@@ -259,17 +259,21 @@ def test_first_sights_and_returns_agree_with_their_slow_reading(requests: list[R
 
 
 @given(
+    type_=st.sampled_from(sorted(_RULES)),
     groups=st.lists(st.integers(0, 30), max_size=80),
     of_group=st.integers(1, 4),
     of_rule=st.integers(4, 10),
 )
 @settings(deadline=None, max_examples=60)
-def test_memory_stays_within_its_bounds_under_a_flood_of_groups(groups: list[int], of_group: int, of_rule: int) -> None:
+def test_memory_stays_within_its_bounds_under_a_flood_of_groups(
+    type_: str, groups: list[int], of_group: int, of_rule: int
+) -> None:
     """Sightings, groups and terms; what is counted is what is there."""
-    engine = Engine([_RULES["temporal"]])
+    engine = Engine([_RULES[type_]])
     news = Engine([_NEW])
     with (
         patch("detector.sigma.correlate.SIGHTINGS_OF_GROUP", of_group),
+        patch("detector.sigma.correlate._STEPS_OF_GROUP", of_group),
         patch("detector.sigma.correlate._SIGHTINGS_OF_RULE", of_rule),
         patch("detector.sigma.first_seen._GROUPS_KEPT", of_rule),
         patch("detector.sigma.first_seen._TERMS_KEPT", of_group),
