@@ -66,7 +66,7 @@ class Correlation:
     def shape(self) -> str:
         """What sightings mean; those of a rule with another shape are of no use."""
         fields = [[field.path for field in (*base.group_fields, *base.value_fields)] for base in self.bases]
-        return f"{self.type} {[base.name for base in self.bases]} {fields}"
+        return f"{self.type} {self.across_identities} {[base.name for base in self.bases]} {fields}"
 
     @property
     def kept_of_group(self) -> int:

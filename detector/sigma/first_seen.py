@@ -59,7 +59,8 @@ class FirstSeen:
     @property
     def shape(self) -> str:
         """What terms mean; those of a rule with another shape are of no use."""
-        return f"{[field.path for field in self.fields]} {[field.path for field in self.group_fields]}"
+        fields, groups = ([field.path for field in each] for each in (self.fields, self.group_fields))
+        return f"{self.across_identities} {fields} {groups}"
 
     @property
     def of_silence(self) -> bool:
