@@ -110,6 +110,10 @@ class Activity:
             self._request_key = blake2b(repr(parts).encode(), digest_size=16).digest()
         return self._request_key
 
+    def keep_request_key(self, key: bytes) -> None:
+        """Take over the key of the whole request, for an activity that was restored from a part of it."""
+        self._request_key = key
+
     @property
     def path(self) -> str:
         """The path of the request URI, percent-decoded once; the query is not part of it."""

@@ -82,6 +82,7 @@ class Backtest:
                 self._aftermath.note(activity)
         self._alerts += self._folder.add(self._engine.match(activities))
         if now is not None:
+            self._engine.advance(now)
             self._alerts += self._folder.advance(now)
 
     def finish(self) -> Outcome:

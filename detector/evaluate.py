@@ -173,6 +173,7 @@ class Evaluation:
         self._decide(activities[taken:])
         if now is not None:
             self._span = [*self._span[:1], now]
+            self._engine.advance(now)
             scores = self._behaviour.advance(now)
             self._take(self._folder.add((), self._behaviour.weights()))
             self._take(self._folder.advance(now))

@@ -61,7 +61,7 @@ class Folder:
         self._by_key: dict[tuple[str, str], dict[str, Fold]] = {}
         """Open alerts by identity and what weights know them by."""
         for fold in self.state.open.values():
-            self._by_key.setdefault(fold.key, {})[fold.id] = fold
+            self._file(fold)
         self._none_over_before = _NEVER if not self.state.open else _EVER
         """Event time until which no window ends: most batches end none, and need not look at every open alert."""
         self.late = 0
@@ -113,10 +113,10 @@ class Folder:
         state = self.state
         for fold in folds:
             del state.open[fold.id]
-            alike = self._by_key[fold.key]
-            del alike[fold.id]
+            alike = self._by_key.get(fold.key, {})
+            alike.pop(fold.id, None)
             if not alike:
-                del self._by_key[fold.key]
+                self._by_key.pop(fold.key, None)
             state.closed[fold.id] = None
         if folds:
             self._recent = {key: fold for key, fold in self._recent.items() if fold.id in state.open}
@@ -126,35 +126,29 @@ class Folder:
         ordered = sorted(folds, key=lambda fold: (fold.window_start, fold.requests[0], fold.id))
         return [self._alert(fold, complete=True) for fold in ordered]
 
+    def _file(self, fold: Fold) -> None:
+        """Let weights find an alert; one of several identities has no habits to be weighed by."""
+        if not fold.rule.across_identities:
+            self._by_key.setdefault(fold.key, {})[fold.id] = fold
+
     def _fold_of(self, match: Match, contribution: Contribution) -> Fold | None:
         """The open alert that a match belongs to, opened if need be; None if that alert is complete already."""
         rule = match.rule
-        identity = match.activity.identity
-        window = int(contribution.received_seconds // rule.fold_seconds)
-        # Nobody is accountable for these requests but whoever sits behind an address.
-        unnamed = identity.kind in _UNNAMED
-        address = match.activity.addresses.source_ip if unnamed else ""
-        key = (rule.id, window, identity.name, identity.effective_name, address, match.group)
+        seconds = contribution.received_seconds if match.fold_time is None else match.fold_time.timestamp()
+        window = int(seconds // rule.fold_seconds)
+        whose = _whose(match)
+        key = (rule.id, window, whose, match.group)
         fold = self._recent.get(key)
         if fold is None:
-            fold = self._find_or_open(match, window, address)
+            fold = self._find_or_open(match, window, whose)
             if fold is not None:
                 self._recent[key] = fold
         return fold
 
-    def _find_or_open(self, match: Match, window: int, address: str) -> Fold | None:
+    def _find_or_open(self, match: Match, window: int, whose: tuple[str, ...]) -> Fold | None:
         rule, identity = match.rule, match.activity.identity
         start = datetime.fromtimestamp(window * rule.fold_seconds, UTC)
-        parts = [
-            self.cluster,
-            rule.id,
-            identity.name,
-            identity.effective_name,
-            address,
-            *match.group,
-            start.isoformat(),
-        ]
-        fold_id = content_id(parts)
+        fold_id = content_id([self.cluster, rule.id, *whose, *match.group, start.isoformat()])
         fold = self.state.open.get(fold_id)
         if fold is None and fold_id not in self.state.closed:
             fold = self.state.open[fold_id] = Fold(
@@ -169,9 +163,21 @@ class Folder:
                 window_end=start + timedelta(seconds=rule.fold_seconds),
                 last_seen=match.activity.time,
             )
-            self._by_key.setdefault(fold.key, {})[fold.id] = fold
+            self._file(fold)
             self._none_over_before = min(self._none_over_before, fold.due)
         return fold
 
     def _alert(self, fold: Fold, *, complete: bool) -> Alert:
         return from_fold(fold, self.cluster, self.clock(), complete=complete)
+
+
+def _whose(match: Match) -> tuple[str, ...]:
+    """Whose requests one alert of a rule holds."""
+    if match.rule.across_identities:
+        return ()
+    identity = match.activity.identity
+    # Nobody is accountable for these requests but whoever sits behind an address.
+    address = match.activity.addresses.source_ip if identity.kind in _UNNAMED else ""
+    # A chain stays one, whomever its requests impersonate.
+    effective_name = "" if match.rule.kind == "chain" else identity.effective_name
+    return (identity.name, effective_name, address)

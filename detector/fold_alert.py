@@ -25,16 +25,14 @@ from detector.alert import (
     ThreatPart,
 )
 from detector.attack import TACTICS, TECHNIQUES
-from detector.identity import IdentityKind
-from detector.match import SEVERITY, Level, Rule
+from detector.identity import Identity, IdentityKind
+from detector.match import LATENESS, SEVERITY, Level, Rule
 from detector.portrait import portray, resource_of
 from detector.printable import printable
 from detector.request import TEXT_MAX, Request, from_activity, masked, shown, to_evidence
 from detector.score import WINDOW_SECONDS, Weight, alert_key
 
 _REQUESTS_KEPT: Final = 20_000  # digests of 16 bytes an alert; a request beyond them is counted without looking twice
-LATENESS: Final = timedelta(minutes=10)
-"""How long a window waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
 _WEIGHED: Final = {
     -2: {Level.MEDIUM: Level.LOW, Level.HIGH: Level.LOW},
     -1: {Level.MEDIUM: Level.LOW, Level.HIGH: Level.MEDIUM},
@@ -148,6 +146,8 @@ class Fold(msgspec.Struct):
         if len(self.requests) < EVIDENCE_KEPT or contribution.received_time < self.requests[-1].time:
             insort(self.requests, contribution.request)
             del self.requests[EVIDENCE_KEPT:]
+            if self.rule.across_identities and self.requests[0] is contribution.request:
+                self._name(contribution.activity.identity)
         audit_id, kept = contribution.audit_id, self.audit_ids
         if audit_id[1] and (not kept or kept[-1] <= audit_id) and len(kept) < AUDIT_IDS_KEPT:
             kept.append(audit_id)  # in order of time, as most come: no place need be searched
@@ -156,6 +156,13 @@ class Fold(msgspec.Struct):
             del kept[AUDIT_IDS_KEPT:]
         if len(self.addresses) < ADDRESSES_KEPT:
             self.addresses.update(contribution.addresses)
+
+    def _name(self, identity: Identity) -> None:
+        """Let whoever made the first request stand for the alert of several identities."""
+        self.identity_kind = identity.kind
+        self.user_name = identity.name
+        self.service_namespace = identity.namespace
+        self.effective_name = identity.effective_name
 
 
 def from_fold(fold: Fold, cluster: str, created: datetime, *, complete: bool) -> Alert:

@@ -5,13 +5,11 @@ namespace is `~own`, clients lose their versions and addresses their host part. 
 shared by peers.
 """
 
-import re
 from datetime import datetime
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple, TypeAlias
 
 from detector.activity import Activity
+from detector.families import client_program, source_network, stable_name
 from detector.identity import Identity, IdentityKind
 
 
@@ -43,11 +41,6 @@ PeerGroup: TypeAlias = str
 Act: TypeAlias = tuple[tuple[str, str], ...]
 """Dimensions, each with a token."""
 
-_HASHED: Final = re.compile(
-    r"(?:-[0-9a-f]{6,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$"
-)  # the suffixes of ReplicaSets and pods
-_EVENT: Final = re.compile(r"\.[0-9a-f]{12,20}$")  # the suffix of an Event, a time in hexadecimal digits
-_DIGITS: Final = re.compile(r"\d+")
 _CODES_APART: Final = frozenset({401, 403, 404})
 
 
@@ -69,9 +62,9 @@ def tokens(activity: Activity) -> Tokens:
         action,
         at,
         f"{resource}@{at}",
-        f"{resource}@{at}:{_stable(name)}",
-        _program(event.user_agent),
-        _network(activity.addresses.source_ip),
+        f"{resource}@{at}:{stable_name(name)}",
+        client_program(event.user_agent),
+        source_network(activity.addresses.source_ip),
         _hours(activity.received_time),
         f"{action} {_class(code)}",
     )
@@ -84,24 +77,6 @@ def peer_group(identity: Identity, groups: tuple[str, ...]) -> PeerGroup:
     if identity.kind is IdentityKind.SERVICE_ACCOUNT:
         return "service_account:kube-system" if identity.namespace == "kube-system" else "service_account"
     return identity.kind.value
-
-
-@lru_cache(maxsize=65_536)
-def _stable(name: str) -> str:
-    return _DIGITS.sub("#", _HASHED.sub("-*", _EVENT.sub("", name[:253])))
-
-
-@lru_cache(maxsize=4096)
-def _program(user_agent: str) -> str:
-    return re.split(r"[/ ]", user_agent, maxsplit=1)[0].lower()[:64] or "-"
-
-
-@lru_cache(maxsize=65_536)
-def _network(address: str) -> str:
-    if not address:
-        return "-"
-    length = 24 if ip_address(address).version == 4 else 48
-    return str(ip_network((address, length), strict=False))
 
 
 def _hours(time: datetime) -> str:

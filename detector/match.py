@@ -1,5 +1,6 @@
 """Rule: what a detection says of itself; Match: a rule that fired on one activity."""
 
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -19,6 +20,8 @@ class Level(StrEnum):
     CRITICAL = "critical"
 
 
+LATENESS: Final = timedelta(minutes=10)
+"""How long everything waits for late events: a webhook batches 30 s, a cloud's log service takes minutes."""
 WRITE_VERBS: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 """Verbs that change something."""
 SEVERITY: Final = {
@@ -72,6 +75,8 @@ class Rule(BaseModel):
     """Fields whose values keep alerts of one identity apart."""
     fold_seconds: Annotated[int, Field(ge=60, le=7 * 86_400)] = 3600
     """Repeats within one window of this length are one alert."""
+    across_identities: bool = False
+    """Its alerts stand for a group of requests, whoever made them; whoever came first is shown."""
     message: str = ""
     """One sentence with placeholders out of `MESSAGE_PLACEHOLDERS`; empty for a standard one."""
 
@@ -85,3 +90,5 @@ class Match(msgspec.Struct, frozen=True):
     """The values of `rule.group_by`, in its order."""
     degraded: bool = False
     """True where the body that the rule asks for was not logged: it would match, or would not."""
+    fold_time: datetime | None = None
+    """The time whose window it falls into, where that is not the request's: a chain belongs to where it ends."""

@@ -10,6 +10,9 @@ DEAD_LETTERS: Final = Counter("detector_dead_letters", "Records and alerts that 
 MATCHES: Final = Counter("detector_matches", "Rules that fired on an event.")
 LATE_MATCHES: Final = Counter("detector_late_matches", "Matches that came after their alert was complete.")
 ALERTS: Final = Counter("detector_alerts", "Versions of alerts that were written.", ["version"])
+FORGOTTEN: Final = Counter(
+    "detector_forgotten", "What correlations and first-seen conditions forgot to stay within their bounds.", ["what"]
+)
 HELD_SECONDS: Final = Counter("detector_held_seconds", "Time spent waiting for a sink.", unit="seconds")
 OPEN_ALERTS: Final = Gauge("detector_open_alerts", "Alerts whose fold window is open.")
 DEGRADED: Final = Gauge("detector_degraded", "1 while the behaviour model that was asked for cannot be used.")

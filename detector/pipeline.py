@@ -115,6 +115,7 @@ class Pipeline:
         self.sink.probe()
         self.snapshot.folder = self.folder.state
         self.snapshot.exception_hits = self.exceptions.hits
+        self.snapshot.memory = self.engine.memory
         self.source.checkpoint = self.checkpoint
         for batch in self.source:
             self._adopt(self.reload())
@@ -168,6 +169,7 @@ class Pipeline:
     def _advance(self, now: datetime) -> list[Alert]:
         metrics.EVENT_TIME.set(now.timestamp())
         self.exceptions.review(now)
+        self.engine.advance(now)
         scores = self.behaviour.advance(now) if self.behaviour else []
         return self.folder.add((), self._weights()) + self.folder.advance(now) + self._alerts(scores)
 

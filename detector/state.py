@@ -12,9 +12,10 @@ from detector.fold import FolderState
 from detector.health.monitor import Checks
 from detector.match import Rule
 from detector.score import BehaviourState
+from detector.sigma.memory import Memory
 from detector.watermark import Watermark
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _FILE: Final = "state.msgpack"
 
 
@@ -26,6 +27,8 @@ class Snapshot(msgspec.Struct):
     """Per stream the position to go on from: what lies before it is in this snapshot."""
     folder: FolderState = msgspec.field(default_factory=FolderState)
     watermark: Watermark = msgspec.field(default_factory=Watermark)
+    memory: Memory = msgspec.field(default_factory=Memory)
+    """What correlations and first-seen conditions remember."""
     behaviour: BehaviourState | None = None
     """Baselines and windows of the model, if there is one."""
     health: Checks = msgspec.field(default_factory=Checks)

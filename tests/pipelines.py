@@ -106,7 +106,7 @@ def pipeline(
         format=Format(),
         normalise=normalise,
         locator=locator,
-        engine=Engine(bundled_rules() if rules is None else rules),
+        engine=Engine(bundled_rules() if rules is None else rules, snapshot.memory),
         health=Monitor(locator.locate),
         folder=Folder("test", clock=lambda: NOON, state=snapshot.folder),
         sink=sink,
@@ -116,10 +116,10 @@ def pipeline(
     )
 
 
-def replay(batches: Sequence[Sequence[bytes]]) -> Kept:
+def replay(batches: Sequence[Sequence[bytes]], rules: Sequence[CompiledRule] | None = None) -> Kept:
     """Run batches to the end and complete every alert."""
     sink = Kept()
-    line = pipeline(Memory(batches), sink)
+    line = pipeline(Memory(batches), sink, rules=rules)
     line.run()
     line.finish()
     return sink

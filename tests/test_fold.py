@@ -10,9 +10,8 @@ from detector.address import Locator
 from detector.alert import AUDIT_IDS_KEPT, EVIDENCE_KEPT, Alert
 from detector.event import from_mapping
 from detector.fold import Folder
-from detector.fold_alert import LATENESS
 from detector.identity import from_event
-from detector.match import Level, Match, Rule
+from detector.match import LATENESS, Level, Match, Rule
 from detector.sigma.cases import BASE_EVENT, merge
 from tests.pipelines import NOON
 

@@ -72,6 +72,8 @@ def train(
     training = Training(seed, curation, rules=[rule.metadata.name for rule in loaded])
     for activities, now in Archive(paths, format_name, trusted_proxy, since, until).read(settings):
         training.add(activities, engine.match(activities), now)
+        if now is not None:
+            engine.advance(now)
     forest, state = training.finish()
     about = {"name": output.resolve().parent.name, "version": output.name, **training.about}
     manifest = save(output, forest, state.baselines, training.histograms, about)
@@ -206,6 +208,8 @@ def compare(
         engine = Engine(load_rules(None, settings))
         for activities, now in Archive(paths, format_name, trusted_proxy, since, until).read(settings):
             matches = engine.match(activities)
+            if now is not None:
+                engine.advance(now)
             for judge in judges:
                 judge.add(activities, matches, now)
         for judge in judges:
@@ -245,6 +249,8 @@ def drift(
     judge, engine = Judge(load_model(directory)), Engine(load_rules(None, settings))
     for activities, now in Archive(paths, format_name, trusted_proxy, since, until).read(settings):
         judge.add(activities, engine.match(activities), now)
+        if now is not None:
+            engine.advance(now)
     judge.finish()
     result = measure(judge)
     sys.stdout.write((json.dumps(result.as_json(), indent=2) if as_json else result.as_text()) + "\n")

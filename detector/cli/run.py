@@ -57,11 +57,11 @@ def run(
     if settings.sink is None:
         raise ConfigError("sink: must be set for `run`; `detector config init` shows how")
     reloader = Reloader(detection_paths(settings), partial(load_detections, settings))
-    detections = load_detections(settings)
     locator = Locator(settings.trusted_proxies)
     with ExitStack() as opened:
         state = opened.enter_context(closing(StateFile(settings.state.directory)))
         snapshot = state.load()
+        detections = load_detections(settings, snapshot.memory)
         sink = opened.enter_context(closing(open_sink(settings.sink)))
         source = opened.enter_context(closing(open_source(settings.source, snapshot.positions)))
         if settings.metrics.port is not None:

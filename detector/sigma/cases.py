@@ -1,15 +1,23 @@
-"""Cases: the events under a rule's `detector.tests`, run against the rule."""
+"""Cases: the events under a rule's `detector.tests`, run against the rule.
+
+A rule that remembers gets a memory of its own for each case, and what it makes of all the events is its verdict.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
 
 from detector.activity import Activity
 from detector.address import Locator
 from detector.errors import DecodeError
-from detector.event import from_mapping
+from detector.event import from_mapping, parse_time
 from detector.identity import from_event
-from detector.sigma.load import Case, CompiledRule
+from detector.sigma.engine import Engine
+from detector.sigma.load import CompiledRule
+from detector.sigma.sections import Case
+
+Difference: TypeAlias = Mapping[str, Any]
 
 BASE_EVENT: Final[dict[str, Any]] = {
     "kind": "Event",
@@ -50,7 +58,7 @@ def run_cases(rules: Sequence[CompiledRule]) -> list[CaseFailure]:
     for rule in rules:
         for case in rule.cases:
             try:
-                actual = evaluate(rule, case.event)
+                actual = evaluate(rule, *differences_of(case))
             except DecodeError as error:
                 actual = str(error)
             if actual != case.match:
@@ -58,16 +66,60 @@ def run_cases(rules: Sequence[CompiledRule]) -> list[CaseFailure]:
     return failures
 
 
-def evaluate(rule: CompiledRule, difference: Mapping[str, Any]) -> bool | str:
-    """True, False or `degraded`: what one rule says of the base event with a difference.
+def differences_of(case: Case) -> list[Difference]:
+    """The events of a case, each with what it differs in from the base event; `after` and `repeat` are worked out."""
+    if not case.events:
+        return [case.event]
+    differences: list[Difference] = []
+    time = parse_time(BASE_EVENT["requestReceivedTimestamp"]) or datetime.now(UTC)
+    for step in case.events:
+        for count in range(1, step.repeat + 1):
+            time += timedelta(seconds=step.seconds)
+            text = time.isoformat()
+            told = {
+                "auditID": f"event-{len(differences)}",
+                "requestReceivedTimestamp": text,
+                "stageTimestamp": text,
+            }
+            difference = _both(_both(told, case.event), step.model_extra or {})
+            differences.append(_counted(difference, str(count)))
+    return differences
+
+
+def evaluate(rule: CompiledRule, *differences: Difference) -> bool | str:
+    """True, False or `degraded`: what one rule says of the base event with each of the differences, in order.
 
     Raises:
         DecodeError: when what results is no audit event.
     """
+    matches = Engine([rule]).match([activity_of(difference) for difference in differences])
+    if not matches:
+        return False
+    return "degraded" if all(match.degraded for match in matches) else True
+
+
+def activity_of(difference: Difference) -> Activity:
+    """The base event with a difference, as rules see it."""
     event = from_mapping(merge(BASE_EVENT, difference))
-    activity = Activity(event, from_event(event), Locator(()).locate(event.source_ips))
-    verdict = rule.node.evaluate(activity)
-    return "degraded" if verdict is None else verdict
+    return Activity(event, from_event(event), Locator(()).locate(event.source_ips))
+
+
+def _both(first: Difference, second: Difference) -> dict[str, Any]:
+    """One difference that does what two do, one after the other: unlike in `merge`, a `null` is still to be done."""
+    both = dict(first)
+    for key, value in second.items():
+        below = both.get(key)
+        both[key] = _both(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def _counted(value: Any, count: str) -> Any:
+    """Put the count in the place of every `{n}`."""
+    if isinstance(value, dict):
+        return {key: _counted(below, count) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_counted(below, count) for below in value]
+    return value.replace("{n}", count) if isinstance(value, str) else value
 
 
 def merge(base: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, Any]:

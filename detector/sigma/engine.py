@@ -6,14 +6,18 @@ two look-ups, however many rules there are.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from detector.activity import Activity
 from detector.match import Match
 from detector.sigma.compile import Known, Node
+from detector.sigma.correlate import Correlator
 from detector.sigma.fields import DECISION, HIDDEN, Values, resolve
+from detector.sigma.first_seen import Newness
 from detector.sigma.load import CompiledRule
+from detector.sigma.memory import Memory, to_micros
 from detector.sigma.values import text_of
 
 _KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
@@ -55,9 +59,22 @@ class Key(NamedTuple):
 
 
 class Engine:
-    """All rules, indexed."""
+    """All rules, indexed.
 
-    def __init__(self, rules: Sequence[CompiledRule]) -> None:
+    Args:
+        rules: what to match.
+        memory: what an earlier run, or an earlier set of rules, remembered.
+    """
+
+    def __init__(self, rules: Sequence[CompiledRule], memory: Memory | None = None) -> None:
+        self.memory = Memory() if memory is None else memory
+        self.memory.keep_only(rule.metadata.id for rule in rules)
+        self._correlator = Correlator(self.memory)
+        self._newness = Newness(self.memory)
+        self._correlations = [(rule.metadata, rule.correlation) for rule in rules if rule.correlation]
+        self._correlator.begin(self._correlations)
+        self._begun = False
+        self._conditions = [(rule.metadata, rule.first_seen) for rule in rules if rule.first_seen]
         self._rules = _by_question(rules)
         self._by_resource: dict[tuple[str, str, str], list[Candidate]] = {}
         self._by_key: dict[tuple[object, ...], _Entry] = {}
@@ -65,6 +82,9 @@ class Engine:
 
     def match(self, activities: Sequence[Activity]) -> list[Match]:
         """Every rule that fires on every activity, in their order."""
+        if activities and not self._begun:
+            self._begun = True
+            self._newness.begin(activities[0].received_time, self._conditions)
         matches: list[Match] = []
         by_key = self._by_key
         for activity in activities:
@@ -77,8 +97,40 @@ class Engine:
             if candidates is None:
                 candidates = self._index_actor(entry, actor, activity)
             if candidates:
-                matches += _ask(candidates, activity)
+                matches += self._ask(candidates, activity)
         return matches
+
+    def _ask(self, candidates: Sequence[Candidate], activity: Activity) -> list[Match]:
+        """Put to an activity what the index could not decide."""
+        fired: list[tuple[int, CompiledRule, bool]] = []
+        for node, rules in candidates:
+            verdict = node if isinstance(node, bool) else node.evaluate(activity)
+            if verdict is not False:
+                fired += [(rank, rule, verdict is None) for rank, rule in rules]
+        if not fired:
+            return []
+        fired.sort(key=itemgetter(0))
+        groups: dict[tuple[str, ...], tuple[str, ...]] = {}  # fields are read once for all rules that group by them
+        matches: list[Match] = []
+        for _, rule, degraded in fired:
+            if rule.correlation is not None:
+                verdict = None if degraded else True
+                matches += self._correlator.see(rule.metadata, rule.correlation, activity, verdict)
+                continue
+            if rule.first_seen is not None and not self._newness.see(rule.metadata, rule.first_seen, activity):
+                continue
+            names = rule.metadata.group_by
+            group = groups.get(names)
+            if group is None:
+                group = groups[names] = group_values(rule, activity)
+            matches.append(Match(rule.metadata, activity, group, degraded))
+        return matches
+
+    def advance(self, now: datetime) -> None:
+        """Move event time on; what is too old to matter is forgotten."""
+        self.memory.now_micros = max(self.memory.now_micros, to_micros(now))
+        self._correlator.advance(self._correlations)
+        self._newness.advance(self._conditions)
 
     def _index(self, key: Key) -> _Entry:
         """Specialise the rules to a key, in two steps: of many rules, few are left after the first."""
@@ -120,27 +172,6 @@ def _specialise(candidates: Sequence[Candidate], known: Known) -> list[Candidate
         if rest is not False:
             left.append((rest, rules))
     return left
-
-
-def _ask(candidates: Sequence[Candidate], activity: Activity) -> list[Match]:
-    """Put to an activity what the index could not decide."""
-    fired: list[tuple[int, CompiledRule, bool]] = []
-    for node, rules in candidates:
-        verdict = node if isinstance(node, bool) else node.evaluate(activity)
-        if verdict is not False:
-            fired += [(rank, rule, verdict is None) for rank, rule in rules]
-    if not fired:
-        return []
-    fired.sort(key=itemgetter(0))
-    groups: dict[tuple[str, ...], tuple[str, ...]] = {}  # fields are read once for all rules that group by them
-    matches: list[Match] = []
-    for _, rule, degraded in fired:
-        names = rule.metadata.group_by
-        group = groups.get(names)
-        if group is None:
-            group = groups[names] = group_values(rule, activity)
-        matches.append(Match(rule.metadata, activity, group, degraded))
-    return matches
 
 
 def _known_of_resource(key: Key) -> Known:

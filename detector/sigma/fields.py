@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from detector.activity import MISSING, UNREADABLE, Activity
 from detector.csr import subject_values
 from detector.event import AuditEvent, ObjectRef, ResponseStatus, User
+from detector.families import client_program, image_registry, source_network, stable_name
 
 DECISION: Final = "authorization.k8s.io/decision"
 """The annotation that tells whether a request was authorised: `allow` or `forbid`."""
@@ -140,6 +141,44 @@ def _subject(activity: Activity, attribute: str) -> Values:
     return subject_values(texts[0], attribute)
 
 
+def _known(family: str) -> Values:
+    """A family of `families.py`; nothing where it is told as unknown."""
+    return () if family == "-" else (family,)
+
+
+def _account(activity: Activity) -> Values:
+    """The user name of the service account that is asked for."""
+    ref = activity.event.object_ref
+    if ref is None or ref.resource != "serviceaccounts" or not ref.namespace or not ref.name:
+        return ()
+    return (f"system:serviceaccount:{ref.namespace}:{ref.name}",)
+
+
+def _registries(activity: Activity) -> Values:
+    """The registries that the containers' images are pulled from."""
+    images = _read_images(activity)
+    if images is HIDDEN:
+        return HIDDEN
+    return tuple(dict.fromkeys(image_registry(image) for image in images if isinstance(image, str) and image))
+
+
+def _subjects(activity: Activity) -> Values:
+    """Whom a binding gives its rights to, by the names that they act under: user names and groups."""
+    found = _body_values(activity, activity.request_object, _plan("subjects"), _REQUEST_HIDING)
+    if found is HIDDEN:
+        return HIDDEN
+    return tuple(name for subject in found if isinstance(subject, dict) for name in _names_of(subject))
+
+
+def _names_of(subject: dict[str, Any]) -> Values:
+    name, namespace = subject.get("name"), subject.get("namespace")
+    if not isinstance(name, str):
+        return ()
+    if subject.get("kind") != "ServiceAccount":
+        return (name,)
+    return (f"system:serviceaccount:{namespace}:{name}",) if isinstance(namespace, str) else ()
+
+
 def _csr_request(activity: Activity) -> Values:
     return _body_values(activity, activity.request_object, _plan("spec.request"), _REQUEST_HIDING)
 
@@ -175,6 +214,14 @@ _SCALARS: Final[dict[str, Reader]] = {
     "detector.source.ip": lambda activity: _texts(activity.addresses.source_ip),
     "detector.source.scope": lambda activity: _scope(activity.addresses.source_ip),
     "detector.client.scope": lambda activity: _scope(activity.addresses.client_ip),
+    "detector.source.network": lambda activity: _known(source_network(activity.addresses.source_ip)),
+    "detector.client.program": lambda activity: _known(client_program(activity.event.user_agent)),
+    "detector.object.family": lambda activity: (
+        _texts(stable_name(activity.event.object_ref.name)) if activity.event.object_ref else ()
+    ),
+    "detector.object.account": _account,
+    "detector.image.registry": _registries,
+    "detector.binding.subjects": _subjects,
     "detector.command": lambda activity: _texts(activity.command),
     "detector.path": lambda activity: _texts(activity.path),
     "detector.dry_run": lambda activity: ("true" if activity.dry_run else "false",),
@@ -303,3 +350,6 @@ def _walk(value: Any, plan: _Plan, step: int, found: list[Any]) -> None:
         for key, following in plan[step]:
             if key in value:
                 _walk(value[key], plan, following, found)
+
+
+_read_images: Final = _pod_reader([_plan(f"{kind}.image") for kind in _CONTAINER_LISTS])

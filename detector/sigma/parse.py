@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import re2
+from sigma.correlations import SigmaCorrelationRule
 from sigma.exceptions import SigmaError
 from sigma.modifiers import (
     SigmaCaseSensitiveModifier,
@@ -45,7 +46,15 @@ class _QuietRE2(RE2RegexEngine):
 
 
 _POLICY: Final = SigmaPolicy(regex_engine=_QuietRE2())
-_KEYS: Final = {"identifier": "id", "tag": "tags", "value": "tags", "type": "name"}
+_KEYS: Final = {
+    "identifier": "id",
+    "tag": "tags",
+    "value": "tags",
+    "type": "name",
+    "correlationtype": "type",
+    "correlationrule": "correlation",
+    "correlationcondition": "condition",
+}
 """Words in the names of pySigma's exceptions that are not the key itself, once the detections have been checked."""
 
 
@@ -55,11 +64,9 @@ def parse(document: dict[str, Any]) -> SigmaRule:
     Raises:
         UnsupportedError: for what is no Sigma, or what pySigma would read differently from what it says.
     """
-    for kind in ("correlation", "filter"):
-        if kind in document:
-            raise UnsupportedError(f"Sigma {kind} documents are not supported", kind)
-    if not isinstance(document.get("id", ""), str):
-        raise UnsupportedError("the id must be a UUID", "id")
+    if "filter" in document:
+        raise UnsupportedError("Sigma filter documents are not supported", "filter")
+    _check_id(document)
     detection = document.get("detection")
     if isinstance(detection, dict):
         _check(detection)
@@ -83,15 +90,40 @@ def _told() -> Iterator[None]:
     try:
         yield
     except SigmaError as error:
-        word = type(error).__name__.removeprefix("Sigma").removesuffix("Error").lower()
-        raise UnsupportedError(f"not valid Sigma: {error}", _KEYS.get(word, word)) from error
+        raise _unsupported(error) from error
     except RecursionError as error:
         raise UnsupportedError("the condition is nested too deeply", "condition") from error
 
 
+def parse_correlation(document: dict[str, Any]) -> SigmaCorrelationRule:
+    """Parse a correlation document; what its section `correlation` asks for is for `link.py` to judge, and comes first.
+
+    Raises:
+        UnsupportedError: for what is no Sigma.
+    """
+    _check_id(document)
+    for key in ("detection", "logsource"):
+        if key in document:
+            raise UnsupportedError(f"a correlation has no {key}; its base rules have", key)
+    try:
+        return SigmaCorrelationRule.from_dict(document, policy=_POLICY)
+    except SigmaError as error:
+        raise _unsupported(error) from error
+
+
+def _unsupported(error: SigmaError) -> UnsupportedError:
+    word = type(error).__name__.removeprefix("Sigma").removesuffix("Error").lower()
+    return UnsupportedError(f"not valid Sigma: {error}", _KEYS.get(word, word))
+
+
+def _check_id(document: dict[str, Any]) -> None:
+    if not isinstance(document.get("id", ""), str):
+        raise UnsupportedError("the id must be a UUID", "id")
+
+
 def _check(detection: dict[str, Any]) -> None:
     if "timeframe" in detection:
-        raise UnsupportedError("a timeframe needs a correlation, and those are not supported", "timeframe")
+        raise UnsupportedError("a timeframe belongs into a correlation document, as its timespan", "timeframe")
     if "condition" not in detection:
         raise UnsupportedError("there is no condition", "detection")
     if not isinstance(detection["condition"], str):

@@ -18,10 +18,10 @@ from detector.errors import DecodeError
 from detector.event import from_mapping
 from detector.fold import Folder
 from detector.identity import from_event
-from detector.match import Match
-from detector.sigma.cases import BASE_EVENT, evaluate, merge, run_cases
-from detector.sigma.engine import group_values
+from detector.sigma.cases import BASE_EVENT, differences_of, evaluate, merge, run_cases
+from detector.sigma.engine import Engine
 from detector.sigma.load import BUNDLED, CompiledRule, load
+from detector.sigma.sections import Case
 
 PEERS = Path(__file__).parents[1] / "data" / "peers"
 README = (BUNDLED / "README.md").read_text()
@@ -67,10 +67,19 @@ def rule_of(name: str) -> CompiledRule:
     return rule
 
 
+def documents_of(name: str) -> list[dict[str, Any]]:
+    """The documents of a bundled file: the rule, and the base rules of a correlation."""
+    return list(yaml.safe_load_all((BUNDLED / f"{PREFIX}{name}.yml").read_text()))
+
+
+def detections_of(name: str) -> list[dict[str, Any]]:
+    """Every section `detection` of a bundled file, as it is written."""
+    return [document["detection"] for document in documents_of(name) if "detection" in document]
+
+
 def detection_of(name: str) -> dict[str, Any]:
-    """The section `detection` of a bundled file, as it is written."""
-    document = yaml.safe_load((BUNDLED / f"{PREFIX}{name}.yml").read_text())
-    detection: dict[str, Any] = document["detection"]
+    """The section `detection` of a file that has one."""
+    (detection,) = detections_of(name)
     return detection
 
 
@@ -145,7 +154,7 @@ def test_a_rule_has_cases_of_both_kinds(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_rule_says_all_that_an_analyst_needs(name: str) -> None:
     """Title, author, description and false positives are there; the id is random; ATT&CK is that of version 19."""
-    document = yaml.safe_load((BUNDLED / f"{PREFIX}{name}.yml").read_text())
+    document = documents_of(name)[0]
     rule = rule_of(name).metadata
 
     identifier = UUID(rule.id)
@@ -166,9 +175,9 @@ def test_a_rule_puts_its_alert_into_one_sentence(name: str) -> None:
     """Each placeholder of the message is known, and what stands for it is readable."""
     rule = rule_of(name)
     case = next(case for case in rule.cases if case.match is True)
-    activity = activity_of(merge(BASE_EVENT, case.event))
+    matches = Engine([rule]).match([activity_of(merge(BASE_EVENT, event)) for event in differences_of(case)])
 
-    (alert,) = Folder("prod").add([Match(rule.metadata, activity, group_values(rule, activity))])
+    alert = Folder("prod").add(matches)[0]
 
     assert rule.metadata.message
     assert not re.search(r"[{}\n]", alert.document.message)
@@ -178,12 +187,19 @@ def test_a_rule_puts_its_alert_into_one_sentence(name: str) -> None:
 def test_nobody_slips_through_an_exception_by_the_choice_of_a_name(name: str) -> None:
     """What a rule says of an ordinary person it says of one who is named almost like the system."""
     rule = rule_of(name)
-    almost = [f(real) for real in excluded_names(detection_of(name)) for f in (str.upper, str.title, "{}@evil".format)]
+    real_names = {real for detection in detections_of(name) for real in excluded_names(detection)}
+    almost = [f(real) for real in real_names for f in (str.upper, str.title, "{}@evil".format)]
     for case in rule.cases:
-        ordinary = evaluate(rule, merge(case.event, {"user": {"username": ORDINARY_NAME}}))
+        ordinary = evaluate(rule, *named(case, ORDINARY_NAME))
         for hostile_name in (*HOSTILE_NAMES, *almost):
-            hostile = evaluate(rule, merge(case.event, {"user": {"username": hostile_name}}))
+            hostile = evaluate(rule, *named(case, hostile_name))
             assert hostile == ordinary or ordinary is False, (case.name, hostile_name)
+
+
+def named(case: Case, name: str) -> Iterator[dict[str, Any]]:
+    """The events of a case, all by somebody of that name."""
+    for difference in differences_of(case):
+        yield merge(difference, {"user": {"username": name}})
 
 
 def test_rules_that_speak_of_the_same_paths_list_the_same_paths() -> None:
@@ -249,7 +265,11 @@ def test_a_rule_covers_ideas_that_there_are(name: str) -> None:
 
 @pytest.mark.parametrize("row", SINGLE_ROWS, ids=lambda row: f"{row.file}:{row.line}:{row.id}")
 def test_a_peers_test_event_comes_out_as_labelled_or_as_we_say_why_not(row: Row) -> None:
-    """Of the rules that cover an idea one fires if it should; the exceptions are those in the README."""
+    """Of the rules that cover an idea one fires if it should; the exceptions are those in the README.
+
+    The peers label what a counting rule counts, so of a correlation its base rules are judged; that one event alone
+    raises no alert is for its cases to show.
+    """
     rules = [rule_of(name) for name in NAMES if row.id in rule_of(name).covers]
     activity = activity_of(peer_events(row.file)[row.line - 1])
     deviation = DEVIATIONS.get((row.file, row.line, row.id))

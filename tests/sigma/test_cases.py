@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from detector.sigma.cases import BASE_EVENT, merge, run_cases
+from detector.sigma.cases import BASE_EVENT, differences_of, merge, run_cases
 from detector.sigma.load import CompiledRule
+from detector.sigma.sections import Case
 from tests.sigma.build import activity, compile_selection
 
 
@@ -47,6 +48,32 @@ def test_a_case_that_comes_out_differently_tells_both_verdicts(
     """One line names the file and the case; an event that is none is a failure of the case, not of the run."""
     (failure,) = run_cases([_rule(match, event)])
     assert str(failure).startswith(f"{failure.rule.path}: {told}")
+
+
+def test_the_events_of_a_case_come_one_after_the_other() -> None:
+    """Each after the one before and so often as it says, counted, over what they have in common; `null` removes."""
+    case = Case.model_validate(
+        {
+            "name": "a case",
+            "match": True,
+            "event": {"objectRef": {"resource": "pods", "namespace": "shop"}, "userAgent": None},
+            "events": [
+                {"verb": "list"},
+                {"after": "1m", "repeat": 2, "objectRef": {"name": "web-{n}", "namespace": None}},
+            ],
+        }
+    )
+
+    documents = [merge(BASE_EVENT, difference) for difference in differences_of(case)]
+
+    assert [document["verb"] for document in documents] == ["list", "get", "get"]
+    assert [document["requestReceivedTimestamp"][14:19] for document in documents] == ["15:02", "16:02", "17:02"]
+    assert [document["objectRef"] for document in documents[1:]] == [
+        {"resource": "pods", "name": "web-1"},
+        {"resource": "pods", "name": "web-2"},
+    ]
+    assert len({document["auditID"] for document in documents}) == 3
+    assert all("userAgent" not in document for document in documents)
 
 
 @pytest.mark.parametrize(

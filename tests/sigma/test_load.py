@@ -134,7 +134,7 @@ def test_the_version_of_a_rule_changes_with_its_file(tmp_path: Path) -> None:
         (RULE + "tags: attack.t1552\n", 11, "must be a list"),
         (RULE + "name: 5\n", 11, "must be a string"),
         (RULE + "date: yesterday\n", 11, "not valid Sigma"),
-        ("title: a\ncorrelation:\n  type: event_count\n", 2, "correlation documents are not supported"),
+        ("title: a\ncorrelation:\n  type: event_count\n", 2, "correlation.rules: Field required"),
         ("title: a\nfilter:\n  rules: any\n", 2, "filter documents are not supported"),
         (RULE + "detector: 5\n", 11, "detector: Input should be a valid dictionary"),
         (RULE + "detector:\n", 11, "detector: Input should be a valid dictionary"),
@@ -150,7 +150,11 @@ def test_the_version_of_a_rule_changes_with_its_file(tmp_path: Path) -> None:
         (RULE + "detector:\n  message: '{user'\n", 11, "detector.message"),
         (RULE + "detector:\n  group_by: [user.name]\n", 12, "no audit event has a field 'user.name'; known are"),
         (RULE + "detector:\n  tests: [{name: a, match: perhaps, event: {}}]\n", 11, "detector.tests.0.match"),
-        (RULE + "detector:\n  tests: [{name: a, match: true}]\n", 11, "detector.tests.0.event"),
+        (
+            RULE + "detector:\n  tests: [{name: a, match: true}]\n",
+            11,
+            "detector.tests.0: Value error, a case needs an event, or events",
+        ),
         (
             RULE + "detector:\n  tests:\n  - {name: a, match: true, event: {requestObject: {on: 1}}}\n",
             13,
