@@ -19,10 +19,11 @@ from detector.exceptions import Exceptions
 from detector.fold import Folder
 from detector.identity import IdentityKind
 from detector.match import SEVERITY, WRITE_VERBS, Level
-from detector.model.forest import Vectors, threshold_for
+from detector.model.forest import threshold_for
 from detector.model.live import Behaviour
 from detector.model.separation import separation
 from detector.model.store import Model
+from detector.model.trees import Vectors
 from detector.score import WINDOW_SECONDS, BehaviourState, Score, Window
 from detector.score_alert import from_score
 from detector.sigma.engine import Engine

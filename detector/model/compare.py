@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from detector.model.forest import Values
 from detector.model.judge import Judge
 from detector.model.store import Model
+from detector.model.trees import Values
 
 _ABOUT: Final = ("first_time", "last_time", "days", "requests", "windows", "identities", "seed", "scikit_learn")
 _RATES: Final = (10.0, 1.0, 0.1)  # windows a day whose raw scores are told

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from detector.model.forest import Values
+from detector.model.trees import Values
 
 _LEVELS: Final = (0.9, 0.95, 0.99)
 _TOLERANCE: Final = 0.05  # of the range in training: as much as a steady feature may creep

@@ -7,9 +7,10 @@ import numpy as np
 
 from detector.activity import Activity
 from detector.match import Match
-from detector.model.forest import Values, Vectors, threshold_for
+from detector.model.forest import threshold_for
 from detector.model.live import Behaviour
 from detector.model.store import Model
+from detector.model.trees import Values, Vectors
 from detector.score import BehaviourState, Window
 
 

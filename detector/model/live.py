@@ -17,8 +17,9 @@ from detector.activity import Activity
 from detector.baseline import View
 from detector.features import load
 from detector.match import Match
-from detector.model.forest import Forest, Vectors, stricter
+from detector.model.forest import Forest, stricter
 from detector.model.reasons import explain
+from detector.model.trees import Vectors
 from detector.model.weigh import weigh
 from detector.model.windows import LATENESS_SECONDS, Windows, teach
 from detector.request import Request

@@ -9,7 +9,8 @@ import numpy as np
 from detector.baseline import View
 from detector.features import Feature
 from detector.habits import DIMENSIONS, SIGNAL
-from detector.model.forest import Forest, Vectors
+from detector.model.forest import Forest
+from detector.model.trees import Vectors
 from detector.score import Reason, Window
 
 _REASONS_KEPT: Final = 5

@@ -1,8 +1,9 @@
 """Store: a model on disk, and back, without running anything that a file says.
 
-`model.skops` holds the forest (loaded by an allow-list, never by pickle), `baselines.msgpack.zst` the baselines,
-`training.json` how each feature was distributed in training, `features.json` the manifest: the ordered features, the
-versions, the seed and the digest of each file.
+`trees.npz` holds the trees as arrays and what their scores mean; `model.skops` the same forest as scikit-learn's own
+object, which nobody who only scores reads, see `fit.estimator`; `baselines.msgpack.zst` the baselines; `training.json`
+how each feature was distributed in training; `features.json` the manifest: the ordered features, the versions, the seed
+and the digest of each file.
 """
 
 import hashlib
@@ -10,16 +11,14 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
-import sklearn
 import zstandard
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sklearn.ensemble import IsolationForest
-from skops import io as skops_io
 
 from detector.baseline import IDENTITIES_MAX, Baselines
 from detector.errors import ModelError
@@ -27,16 +26,16 @@ from detector.features import load as load_features
 from detector.features import risk_column
 from detector.model.forest import LEAST_RISK_SCALE_BITS, Calibration, Forest, Risk, Scaling
 from detector.model.histogram import Histogram
+from detector.model.trees import Trees, read_arrays
 
 _FORMAT: Final = 2
 _FOREST: Final = "model.skops"
 _BASELINES: Final = "baselines.msgpack.zst"
 _TRAINING: Final = "training.json"
-_FILES: Final = (_FOREST, _BASELINES, _TRAINING)
+_TREES: Final = "trees.npz"
+_FILES: Final = (_FOREST, _TREES, _BASELINES, _TRAINING)
 _MANIFEST: Final = "features.json"
 _CARD: Final = "card.md"
-# What an isolation forest is made of, beside what skops trusts by itself.
-_TRUSTED: Final = ("sklearn.tree._tree.Tree", "sklearn.ensemble._iforest._average_path_length")
 _BASELINE_BYTES_MAX: Final = 2 << 30
 
 
@@ -100,8 +99,9 @@ def save(
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        content = {"forest": forest.fitted, "raw": forest.calibration.raw, "risk": forest.risk.calibration.raw}
-        skops_io.dump(content, directory / _FOREST, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
+        (directory / _FOREST).write_bytes(forest.stored)
+        means = {"calibration": forest.calibration.raw, "risk": forest.risk.calibration.raw}
+        np.savez_compressed(directory / _TREES, allow_pickle=False, **forest.trees.arrays(), **means)
         packed = zstandard.ZstdCompressor(level=9).compress(msgspec.msgpack.encode(baselines, order="deterministic"))
         (directory / _BASELINES).write_bytes(packed)
         names = [feature.name for feature in load_features()]
@@ -110,7 +110,7 @@ def save(
         manifest = Manifest.model_validate(
             {
                 "format": _FORMAT,
-                "scikit_learn": sklearn.__version__,
+                "scikit_learn": version("scikit-learn"),
                 "features": tuple(names),
                 "constant": tuple(n for n, h in zip(names, histograms, strict=True) if h.constant),
                 "centre": tuple(forest.scaling.centre),
@@ -155,23 +155,31 @@ def load(directory: Path) -> Model:
             )
     digest = hashlib.sha256(json.dumps(manifest.files, sort_keys=True).encode()).hexdigest()
     try:
-        content = skops_io.load(directory / _FOREST, trusted=list(_TRUSTED))
-        fitted, raw = content["forest"], np.asarray(content["raw"], dtype=np.float64)
-        risk = Calibration(
-            np.asarray(content["risk"], dtype=np.float64), manifest.calibration_days, LEAST_RISK_SCALE_BITS
-        )
+        with (directory / _TREES).open("rb") as file:
+            arrays = read_arrays(file)
+        raw, signals = arrays.pop("calibration"), arrays.pop("risk")
+        trees = Trees(**arrays)  # type: ignore[arg-type]  # of the types that were stored
         baselines = msgspec.msgpack.decode(_unpacked(directory / _BASELINES), type=Baselines)
         histograms = msgspec.json.decode((directory / _TRAINING).read_bytes(), type=dict[str, Histogram])
         ordered = tuple(histograms[name] for name in manifest.features)
+        _require_skops(directory / _FOREST)
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(f"{directory} cannot be loaded: {type(error).__name__}; train the model anew") from error
-    if not isinstance(fitted, IsolationForest):
-        raise ModelError(f"{directory / _FOREST} holds no isolation forest; train the model anew")
+    days = manifest.calibration_days
+    risk = Risk(risk_column(), Calibration(signals.astype(np.float64), days, LEAST_RISK_SCALE_BITS))
     scaling = Scaling(np.array(manifest.centre), np.array(manifest.span))
-    forest = Forest(fitted, scaling, Calibration(raw, manifest.calibration_days), Risk(risk_column(), risk))
+    forest = Forest(trees, scaling, Calibration(raw.astype(np.float64), days), risk)
     return Model(manifest, forest, baselines, ordered, digest)
+
+
+def _require_skops(path: Path) -> None:
+    """Refuse a forest that is no file of skops, such as a pickle; nothing of it is run, here or ever."""
+    with zipfile.ZipFile(path) as packed:
+        schema = packed.read("schema.json")
+    if b'"IsolationForest"' not in schema:
+        raise ModelError(f"{path} holds no isolation forest; train the model anew")
 
 
 def _unpacked(path: Path) -> bytes:
@@ -191,9 +199,9 @@ def _require_fitting(manifest: Manifest, directory: Path) -> None:
     if manifest.features != features:
         differing = sorted(set(manifest.features) ^ set(features)) or ["their order"]
         raise ModelError(f"{directory} was trained with other features ({', '.join(differing[:5])}); train it anew")
-    if manifest.scikit_learn.split(".")[:2] != sklearn.__version__.split(".")[:2]:
+    if manifest.scikit_learn.split(".")[:2] != version("scikit-learn").split(".")[:2]:
         raise ModelError(
-            f"{directory} was trained with scikit-learn {manifest.scikit_learn}, this is {sklearn.__version__}: "
+            f"{directory} was trained with scikit-learn {manifest.scikit_learn}, this is {version('scikit-learn')}: "
             "their trees may differ; train the model anew"
         )
 

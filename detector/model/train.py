@@ -16,8 +16,10 @@ from detector.errors import ModelError
 from detector.features import load, risk_column
 from detector.match import Match
 from detector.model.curation import Curation
-from detector.model.forest import Forest, Vectors, fit
+from detector.model.fit import fit
+from detector.model.forest import Forest
 from detector.model.histogram import Histogram, histogram
+from detector.model.trees import Vectors
 from detector.model.windows import Windows, teach
 from detector.score import EPISODE_SECONDS, WINDOW_SECONDS, BehaviourState, Window
 

@@ -120,13 +120,15 @@ class Windows:
 
     def remember(self, window: Window, view: View) -> None:
         """Keep what was new in a window for the rest of the day; what is older than a day is forgotten."""
+        if not window.novel and window.name not in self.state.recent:
+            return
         hours = self.state.recent.setdefault(window.name, {})
         for start in [start for start in hours if start <= window.start_seconds - EPISODE_SECONDS]:
             del hours[start]
         news = {
             dimension: dict(view.news(dimension, seen).new_tokens[:_NEWS_KEPT])
             for dimension, seen in window.seen.items()
-            if seen
+            if window.novel
         }
         found = {dimension: bits for dimension, bits in news.items() if bits}
         if found:

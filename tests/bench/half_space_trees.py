@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from detector.model.forest import Values, Vectors
+from detector.model.trees import Values, Vectors
 
 _TREES: Final = 25
 _HEIGHT: Final = 8

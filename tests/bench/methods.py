@@ -16,10 +16,12 @@ from detector.address import Locator
 from detector.evaluate import read_labels
 from detector.features import load as load_features
 from detector.formats import Format
-from detector.model.forest import Values, Vectors, fit, threshold_for
+from detector.model.fit import fit
+from detector.model.forest import threshold_for
 from detector.model.live import Behaviour
 from detector.model.separation import separation
 from detector.model.train import Training
+from detector.model.trees import Values, Vectors
 from detector.normalise import normalise
 from detector.score import WINDOW_SECONDS, Window
 from detector.sources.file import FileSource

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from detector.model.forest import Values, average_path_length
+from detector.model.trees import Values, average_path_length
 
 
 def shapley(forest: IsolationForest, scaled: Values, players: Sequence[str]) -> dict[str, float]:

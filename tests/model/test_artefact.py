@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import zstandard
 from skops import io as skops_io
@@ -16,6 +17,7 @@ from skops import io as skops_io
 from detector.baseline import Baselines
 from detector.errors import ModelError
 from detector.model import store
+from detector.model.fit import estimator
 from detector.model.store import load
 from tests.model import town
 
@@ -66,10 +68,35 @@ def test_a_pickle_does_not_run(model: Path, protocol: int) -> None:
 
 def test_a_type_that_is_not_allowed_is_refused(model: Path) -> None:
     """Even in the form that skops writes: only what a forest is made of is trusted."""
-    forge(model, "model.skops", skops_io.dumps({"forest": Canary(model / "ran"), "raw": [0.0]}))
+    content = skops_io.dumps({"forest": Canary(model / "ran")})
+    forge(model, "model.skops", content)
+    with pytest.raises(ModelError, match="holds no isolation forest"):
+        load(model)
     with pytest.raises(ModelError, match="cannot be loaded: Untrusted"):
+        estimator(content)
+    assert not (model / "ran").exists()
+
+
+def test_objects_among_the_trees_are_refused(model: Path) -> None:
+    """They would be pickles: nothing of them runs."""
+    objects = np.empty(1, dtype=object)
+    objects[0] = Canary(model / "ran")
+    with (model / "trees.npz").open("wb") as file:
+        np.savez(file, roots=objects)
+    assert not (model / "ran").exists()
+    forge(model, "trees.npz", (model / "trees.npz").read_bytes())
+    with pytest.raises(ModelError, match=r"cannot be loaded: \w+; train the model anew"):
         load(model)
     assert not (model / "ran").exists()
+
+
+def test_the_stored_forest_is_that_of_the_trees(model: Path) -> None:
+    """Scored by scikit-learn or by the arrays, to 1e-9."""
+    forest = load(model).forest
+    vectors = np.random.default_rng(5).normal(size=(200, len(forest.scaling.centre))) * 5
+    fitted = estimator((model / "model.skops").read_bytes())
+    expected = -fitted.score_samples(forest.scaling.apply(vectors))
+    assert np.abs(forest.raw_scores(vectors) - expected).max() < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -80,11 +107,22 @@ def test_a_type_that_is_not_allowed_is_refused(model: Path) -> None:
         ("baselines.msgpack.zst", lambda _: zstandard.compress(msgspec.msgpack.encode({"identities": 3}))),
         ("model.skops", lambda content: content[: len(content) // 2]),
         ("model.skops", lambda _: b""),
-        ("model.skops", lambda _: skops_io.dumps({"forest": None})),
+        ("trees.npz", lambda content: content[: len(content) // 2]),
+        ("trees.npz", lambda _: b""),
         ("training.json", lambda _: b"{"),
         ("training.json", lambda _: b"{}"),
     ],
-    ids=["zst cut", "no msgpack", "other msgpack", "skops cut", "skops empty", "skops other", "no JSON", "no features"],
+    ids=[
+        "zst cut",
+        "no msgpack",
+        "other msgpack",
+        "skops cut",
+        "skops empty",
+        "trees cut",
+        "trees empty",
+        "no JSON",
+        "no features",
+    ],
 )
 def test_a_file_that_is_damaged_is_refused(model: Path, name: str, break_it: Callable[[bytes], bytes]) -> None:
     """Although its digest fits."""
@@ -93,7 +131,7 @@ def test_a_file_that_is_damaged_is_refused(model: Path, name: str, break_it: Cal
         load(model)
 
 
-@pytest.mark.parametrize("name", ["baselines.msgpack.zst", "model.skops", "training.json"])
+@pytest.mark.parametrize("name", ["baselines.msgpack.zst", "model.skops", "trees.npz", "training.json"])
 def test_a_file_that_is_missing_or_changed_is_refused(model: Path, name: str) -> None:
     """By its name."""
     with (model / name).open("ab") as file:

@@ -8,7 +8,9 @@ import pytest
 
 from detector.features import load as load_features
 from detector.model.compare import correlation, ranks
-from detector.model.forest import Vectors, average_path_length, threshold_for
+from detector.model.fit import estimator
+from detector.model.forest import threshold_for
+from detector.model.trees import Vectors, average_path_length
 from detector.score import Score, Window
 from tests.model import town
 from tests.model.shapley import shapley
@@ -55,7 +57,7 @@ def _judged(events: list[dict[str, Any]]) -> tuple[Score, Vectors]:
 def test_the_oracle_shares_out_the_whole_difference() -> None:
     """Shapley values add up to what the vector's path differs from that of a vector of which nothing is known."""
     forest, _ = town.trained()
-    fitted = forest.fitted
+    fitted = estimator(forest.stored)
     vectors = forest.scaling.apply(np.vstack([forest.scaling.centre, forest.scaling.centre + 3 * forest.scaling.span]))
     values = [sum(shapley(fitted, vector, PLAYERS).values()) for vector in vectors]
     normaliser = float(average_path_length(np.array([fitted.max_samples_]))[0])
@@ -72,7 +74,7 @@ def test_reasons_agree_with_shap() -> None:
     agreed: list[bool] = []
     for events in _strange().values():
         score, vector = _judged(events)
-        lengthened = shapley(forest.fitted, forest.scaling.apply(vector), PLAYERS)
+        lengthened = shapley(estimator(forest.stored), forest.scaling.apply(vector), PLAYERS)
         by_shap = {player: -value for player, value in lengthened.items()}
         by_ablation = dict.fromkeys(by_shap, 0.0) | {one.feature: one.contribution for one in score.verdict.reasons}
         firsts = [sorted(found, key=lambda player: -found[player])[:3] for found in (by_shap, by_ablation)]

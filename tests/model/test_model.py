@@ -12,6 +12,7 @@ import sklearn
 
 from detector.errors import ModelError
 from detector.features import load as load_features
+from detector.model.fit import estimator
 from detector.model.forest import Forest, threshold_for
 from detector.model.live import Behaviour
 from detector.model.store import load
@@ -194,7 +195,7 @@ def test_scores_equal_those_of_scikit_learn() -> None:
     """To 1e-9, with the sign turned round."""
     forest, _ = town.trained()
     vectors = _vectors(forest, 500)
-    expected = -forest.fitted.score_samples(forest.scaling.apply(vectors))
+    expected = -estimator(forest.stored).score_samples(forest.scaling.apply(vectors))
     assert np.abs(forest.raw_scores(vectors) - expected).max() < 1e-9
 
 
