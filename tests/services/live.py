@@ -43,10 +43,18 @@ def produce(bootstrap: str, topic: str, values: Iterable[bytes]) -> None:
 
 
 def write_settings(
-    directory: Path, bootstrap: str, topic: str, url: str, index: str, *, model: Path | None = None
+    directory: Path,
+    bootstrap: str,
+    topic: str,
+    url: str,
+    index: str,
+    *,
+    model: Path | None = None,
+    rules: Path | None = None,
 ) -> Path:
     """Write the settings of one detector, which keeps its name in the group over restarts."""
     behaviour = f'[model]\npath = "{model}"\n' if model else ""
+    behaviour += f'[rules]\npath = "{rules}"\n' if rules else ""
     path = directory / "detector.toml"
     path.write_text(
         f"""
@@ -112,9 +120,10 @@ def stored(url: str, index: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def replayed(paths: Sequence[Path], model: Path | None = None) -> dict[str, dict[str, Any]]:
+def replayed(paths: Sequence[Path], model: Path | None = None, rules: Path | None = None) -> dict[str, dict[str, Any]]:
     """What `detector replay` makes of the same input, by id."""
-    done = command("replay", "--trusted-proxy", "127.0.0.1/32", "--model", str(model or "none"), "-q", *paths)
+    options = ["--trusted-proxy", "127.0.0.1/32", "--model", str(model or "none"), "-q"]
+    done = command("replay", *options, *(["--rules", str(rules)] if rules else []), *paths)
     assert done.returncode == 0, done.stderr
     documents = [json.loads(line) for line in done.stdout.splitlines()]
     return {document["event"]["id"]: comparable(document) for document in documents}
