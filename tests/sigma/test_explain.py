@@ -130,7 +130,7 @@ def test_the_nearest_miss_is_the_rule_that_one_test_keeps_back() -> None:
 def test_rules_that_remember_come_after_the_nearest_misses() -> None:
     """They look at so many requests that they would crowd out the others."""
     near = {"verb": "get", "responseStatus.code": 403}
-    remembering = compile_selection(near, first_seen={"fields": ["verb"]})
+    remembering = compile_selection(near, detector={"first_seen": {"fields": ["verb"]}})
     far = compile_selection({"verb": "get", "responseStatus.code": 403, "userAgent": "curl"})
     judged = activity(event())
     assert [distance(rule.node, judged) for rule in (remembering, far)] == [1, 2]
