@@ -111,20 +111,24 @@ def _read_event(path: Path | None, networks: list[Any], trusted_proxy: list[str]
 def _of_rule(rules: "list[CompiledRule]", name: str, activity: "Activity") -> dict[str, Any]:
     from detector.sigma.explain import as_lines, decisive, explain
     from detector.sigma.find import find
+    from detector.sigma.recall import recall
 
     found = find(rules, name)
     if len(found) > 1:
         raise UsageError(f"{name} holds {len(found)} rules; name one by its id")
     step = explain(found[0], activity)
     deciding = list(decisive(step))
+    asked = recall(found[0])
     return {
         "rule": found[0].metadata.name,
         "id": found[0].metadata.id,
         "verdict": _VERDICTS[step.verdict],
+        "remembers": asked,
         "because": [part.as_json() for part in deciding],
         "tree": step.as_json(),
         "text": [
             f"{found[0].metadata.name}: {_VERDICTS[step.verdict]}",
+            *([f"that is said of this request alone; an alert wants {asked}"] if asked else []),
             "because:",
             *(line for part in deciding for line in as_lines(part, 1)),
             "the whole condition (+ true, - false, ? undecided):",
@@ -138,11 +142,17 @@ _VERDICTS = {True: "matches", False: "does not match", None: "would match or not
 
 def _of_rules(rules: "list[CompiledRule]", activity: "Activity") -> dict[str, Any]:
     from detector.sigma.explain import as_lines, decisive, explain, nearest_misses
+    from detector.sigma.recall import recall
 
-    matched = [rule for rule in rules if rule.node.evaluate(activity) is not False]
+    fitting = [rule for rule in rules if rule.node.evaluate(activity) is not False]
+    matched = [rule for rule in fitting if not rule.remembers]
+    part_of = [rule for rule in fitting if rule.remembers]
     missed = nearest_misses(rules, activity, _MISSES_SHOWN)
     lines = [f"{len(matched)} of {len(rules)} rules match:"]
     lines += [f"  {rule.metadata.level.value:<13} {rule.metadata.name}" for rule in matched]
+    lines += [f"{len(part_of)} that remember look at it; their alerts depend on what came before:"] if part_of else []
+    for rule in part_of:
+        lines += [f"  {rule.metadata.level.value:<13} {rule.metadata.name}", f"    wants {recall(rule)}"]
     lines += ["nearest misses, and what is against them:"] if missed else []
     misses = []
     for rule, far in missed:
@@ -152,6 +162,9 @@ def _of_rules(rules: "list[CompiledRule]", activity: "Activity") -> dict[str, An
         lines += [line for part in against for line in as_lines(part, 2)]
     return {
         "matches": [{"rule": rule.metadata.name, "id": rule.metadata.id} for rule in matched],
+        "part_of": [
+            {"rule": rule.metadata.name, "id": rule.metadata.id, "remembers": recall(rule)} for rule in part_of
+        ],
         "nearest_misses": misses,
         "text": lines,
     }

@@ -19,7 +19,7 @@ app = typer.Typer(help="Train, evaluate, show and compare behaviour models.", no
 
 Directory: TypeAlias = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a model.")]
 AlertsADay: TypeAlias = Annotated[
-    float, typer.Option(min=1e-6, metavar="N", help="Expected false alerts a day of the model.")
+    float, typer.Option(min=0.01, metavar="N", help="Expected false alerts a day of the model.")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="All figures as one JSON document.")]
 

@@ -145,16 +145,18 @@ def show_coverage(
     Example: detector rules coverage --navigator layer.json
     """
     from detector.cli.output import print_rows, write_text
+    from detector.health.monitor import RULES
     from detector.sigma.coverage import Status, coverage, navigator_layer, summary
 
     loaded = _load(rules, common.config)
-    table = coverage(loaded)
+    table = coverage(loaded, {check.metadata.name: check.covers for check in RULES})
     rows = [covered.as_row() for covered in table]
     print_rows(rows, ("idea", "status", "by", "cases", "why not", "peers"), output_format)
     if not common.quiet:
         typer.echo(summary(table), err=True)
     if navigator is not None:
-        write_text(navigator, navigator_layer(loaded))
+        every = [*(rule.metadata for rule in loaded), *(check.metadata for check in RULES)]
+        write_text(navigator, navigator_layer(every))
     if strict and any(covered.status is Status.OPEN for covered in table):
         raise typer.Exit(1)
 

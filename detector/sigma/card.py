@@ -9,6 +9,7 @@ from detector.sigma.compile import fields_of
 from detector.sigma.levels import needs
 from detector.sigma.load import CompiledRule
 from detector.sigma.notes import notes
+from detector.sigma.recall import recall
 
 VERDICTS: Final = {True: "match", False: "no match", "degraded": "degraded"}
 
@@ -35,6 +36,7 @@ def card(rule: CompiledRule) -> dict[str, Any]:
         "references": list(texts.references),
         "fold_seconds": metadata.fold_seconds,
         "group_by": list(metadata.group_by),
+        "remembers": recall(rule),
         "fields": sorted({field.path for field in fields_of(rule.node)}),
         "needs": levels(rule),
         "cases": [{"name": case.name, "match": case.match} for case in rule.cases],
@@ -67,6 +69,7 @@ def as_text(known: dict[str, Any]) -> str:
         "normal": known["false_positives"],
         "ATT&CK": [*known["tactics"], *known["techniques"]],
         "covers": known["covers"],
+        "an alert wants": [known["remembers"]] if known["remembers"] else ["the request alone"],
         "one alert per": ["identity", *known["group_by"], f"{known['fold_seconds']:,} s"],
         "reads": known["fields"],
         "audit level": [

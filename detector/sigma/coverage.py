@@ -1,8 +1,8 @@
-"""Coverage: which detection ideas the rules and the behaviour model cover, which are declined, and which are open."""
+"""Coverage: which detection ideas rules, behaviour model and health checks cover, which are declined or open."""
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from detector.attack import TECHNIQUES, VERSION
+from detector.match import Rule
 from detector.sigma.load import CompiledRule
 
 IDEAS: Final = Path(__file__).parent / "ideas.yml"
@@ -23,6 +24,7 @@ class Status(StrEnum):
 
     RULE = "rule"
     BEHAVIOUR = "behaviour"
+    HEALTH = "health"
     DECLINED = "declined"
     OPEN = "open"
 
@@ -56,6 +58,8 @@ class Covered(BaseModel):
 
     idea: Idea
     rules: tuple[CompiledRule, ...]
+    checks: tuple[str, ...] = ()
+    """Health checks of the stream that cover it, by name."""
 
     @property
     def status(self) -> Status:
@@ -64,6 +68,8 @@ class Covered(BaseModel):
             return Status.RULE
         if self.idea.behaviour:
             return Status.BEHAVIOUR
+        if self.checks:
+            return Status.HEALTH
         return Status.DECLINED if self.idea.declined else Status.OPEN
 
     def as_row(self) -> dict[str, Any]:
@@ -72,7 +78,7 @@ class Covered(BaseModel):
         return {
             "idea": self.idea.id,
             "status": self.status.value,
-            "by": [*(rule.metadata.name for rule in self.rules), *self.idea.behaviour],
+            "by": [*(rule.metadata.name for rule in self.rules), *self.idea.behaviour, *self.checks],
             "cases": f"{cases.count(True)}+{cases.count(False)}" if self.rules else "",
             "why not": self.idea.declined if self.status is Status.DECLINED else "",
             "peers": list(self.idea.peers),
@@ -86,13 +92,22 @@ def ideas() -> list[Idea]:
     return [Idea.model_validate(entry) for entry in yaml.safe_load(IDEAS.read_text(encoding="utf-8"))]
 
 
-def coverage(rules: Sequence[CompiledRule]) -> list[Covered]:
-    """Every idea with the rules that cover it."""
+def coverage(rules: Sequence[CompiledRule], checks: Mapping[str, Sequence[str]] | None = None) -> list[Covered]:
+    """Every idea with what covers it.
+
+    Args:
+        rules: the rules, each with the ideas that it covers.
+        checks: the ideas that each health check covers, by its name.
+    """
     by_idea: defaultdict[str, list[CompiledRule]] = defaultdict(list)
     for rule in rules:
         for idea_id in rule.covers:
             by_idea[idea_id].append(rule)
-    return [Covered(idea=idea, rules=tuple(by_idea[idea.id])) for idea in ideas()]
+    by_checks: defaultdict[str, list[str]] = defaultdict(list)
+    for name, covers in (checks or {}).items():
+        for idea_id in covers:
+            by_checks[idea_id].append(name)
+    return [Covered(idea=idea, rules=tuple(by_idea[idea.id]), checks=tuple(by_checks[idea.id])) for idea in ideas()]
 
 
 def summary(table: Sequence[Covered]) -> str:
@@ -108,19 +123,19 @@ def summary(table: Sequence[Covered]) -> str:
 
 def _counts(table: Sequence[Covered]) -> str:
     counts = {status: sum(covered.status is status for covered in table) for status in Status}
-    done = counts[Status.RULE] + counts[Status.BEHAVIOUR]
+    done = counts[Status.RULE] + counts[Status.BEHAVIOUR] + counts[Status.HEALTH]
     return (
-        f"{done} covered ({counts[Status.RULE]} by rules, {counts[Status.BEHAVIOUR]} by behaviour), "
-        f"{counts[Status.DECLINED]} declined, {counts[Status.OPEN]} open"
+        f"{done} covered ({counts[Status.RULE]} by rules, {counts[Status.BEHAVIOUR]} by behaviour, "
+        f"{counts[Status.HEALTH]} by health checks), {counts[Status.DECLINED]} declined, {counts[Status.OPEN]} open"
     )
 
 
-def navigator_layer(rules: Sequence[CompiledRule]) -> str:
+def navigator_layer(rules: Iterable[Rule]) -> str:
     """The techniques of the rules as a layer of the ATT&CK Navigator, scored by the number of rules."""
     by_technique: defaultdict[str, list[str]] = defaultdict(list)
     for rule in rules:
-        for technique in rule.metadata.techniques:
-            by_technique[technique].append(rule.metadata.name)
+        for technique in rule.techniques:
+            by_technique[technique].append(rule.name)
     techniques = [
         {
             "techniqueID": technique,

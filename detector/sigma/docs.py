@@ -37,6 +37,8 @@ def _section(known: dict[str, Any]) -> Iterator[str]:
     if known["misses"]:
         yield f"**Misses** {known['misses']}\n"
     yield f"**Triage** {known['triage']}\n"
+    if known["remembers"]:
+        yield f"**Remembers** An alert wants {known['remembers']}\n"
     yield "**Normal**\n"
     yield from (f"- {text}" for text in known["false_positives"])
     yield ""

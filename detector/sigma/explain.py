@@ -60,10 +60,14 @@ def distance(node: Node, activity: Activity) -> int:
 
 
 def nearest_misses(rules: Sequence[CompiledRule], activity: Activity, count: int) -> list[tuple[CompiledRule, int]]:
-    """The rules that did not match but came closest, nearest first."""
+    """The rules that did not match but came closest, nearest first.
+
+    Those that remember come last: they look at so much that they are near to most requests, and one decides little.
+    """
     far = [(rule, distance(rule.node, activity)) for rule in rules]
-    missed = sorted((pair for pair in far if pair[1]), key=lambda pair: (pair[1], pair[0].metadata.name))
-    return [pair for pair in missed if pair[1] < _FAR][:count]
+    missed = [pair for pair in far if 0 < pair[1] < _FAR]
+    missed.sort(key=lambda pair: (pair[0].remembers, pair[1], pair[0].metadata.name))
+    return missed[:count]
 
 
 def decisive(step: Step) -> Iterator[Step]:

@@ -139,6 +139,21 @@ def test_an_event_on_stdin_is_judged_by_all_rules(run: Call) -> None:
     assert "high          Privileged Container" in matched
 
 
+def test_a_rule_that_remembers_is_told_apart(run: Call) -> None:
+    """Of one request it can only be said that the rule looks at it, and what else an alert wants."""
+    wants = "requests of node_pod_made, then pod_entered within 1h"
+    done = run("explain", "--event", "event.json", "--rule", "chain_node_pod_exec")
+    assert f"that is said of this request alone; an alert wants {wants}" in done.stdout
+    told = json.loads(run("explain", "--event", "event.json", "--rule", "chain_node_pod_exec", "--json").stdout)
+    assert told["remembers"].startswith(wants)
+    matched, _, after = run("explain", "--event", "event.json").stdout.partition("that remember look at it")
+    assert "Pod That Reaches Its Node" not in matched
+    assert f"Pod That Reaches Its Node Made and Entered by One Hand\n    wants {wants}" in after
+    told = json.loads(run("explain", "--event", "event.json", "--json").stdout)
+    assert {each["rule"] for each in told["matches"]}.isdisjoint(each["rule"] for each in told["part_of"])
+    assert any(each["remembers"].startswith(wants) for each in told["part_of"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

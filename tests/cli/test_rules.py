@@ -113,6 +113,8 @@ def test_coverage_lists_every_idea_and_writes_a_layer(folder: Path, run: Call) -
     assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == 122
     assert "ideas that peers have: 98" in done.stderr
     assert json.loads((folder / "layer.json").read_text())["domain"] == "enterprise-attack"
+    assert "0 open" in done.stderr.splitlines()[0]
+    assert run("coverage", "--strict").returncode == 0
     assert run("coverage", "old", "--strict").returncode == 1
 
 

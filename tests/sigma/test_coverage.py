@@ -7,10 +7,12 @@ import pytest
 
 from detector.attack import REVOKED, TECHNIQUES
 from detector.features import load as load_features
+from detector.health.monitor import RULES as CHECKS
 from detector.sigma.coverage import Idea, Status, coverage, ideas, navigator_layer, summary
 from detector.sigma.load import BUNDLED, load
 from tests.sigma.build import compile_selection
 
+BY_CHECKS = {check.metadata.name: check.covers for check in CHECKS}
 CASES = [{"name": "a", "match": True, "event": {}}, {"name": "b", "match": False, "event": {"verb": "list"}}]
 
 
@@ -28,6 +30,27 @@ def test_a_behaviour_that_covers_an_idea_is_a_feature_of_the_model() -> None:
     named = {name for idea in ideas() for name in idea.behaviour}
     assert named
     assert named <= features
+
+
+def test_every_idea_is_covered_or_declined() -> None:
+    """What a rule covers has an event that it must match and one that it must not."""
+    covered = coverage(load(BUNDLED), BY_CHECKS)
+    new = [each for each in covered if not each.idea.peers]
+    assert [each.idea.id for each in covered if each.status is Status.OPEN] == []
+    assert sum(each.status is not Status.DECLINED for each in new) >= 20
+    for each in covered:
+        if each.status is Status.RULE:
+            matches = {case.match is not False for rule in each.rules for case in rule.cases}
+            assert matches == {True, False}, each.idea.id
+
+
+def test_a_health_check_covers_the_ideas_that_it_names() -> None:
+    """They find what no single request shows."""
+    rows = {each.idea.id: each.as_row() for each in coverage([], BY_CHECKS)}
+    assert rows["audit-gap"]["status"] == "health"
+    assert rows["audit-gap"]["by"] == [name for name, covers in BY_CHECKS.items() if "audit-gap" in covers]
+    assert {idea for covers in BY_CHECKS.values() for idea in covers} <= set(rows)
+    assert rows["exec-pod"]["status"] == "open"
 
 
 def test_no_idea_is_both_covered_and_declined() -> None:
@@ -56,26 +79,27 @@ def test_what_covers_an_idea_is_told() -> None:
 
 def test_the_summary_counts_peers_ideas_apart_from_new_ones() -> None:
     """Both add up, and a rule moves its idea from open to covered."""
-    form = r"[a-z ]+: (\d+); (\d+) covered \((\d+) by rules, (\d+) by behaviour\), (\d+) declined, (\d+) open"
+    form = r"[a-z ]+: (\d+); (\d+) covered \((\d+) by rules, (\d+) by behaviour, (\d+) by health checks\), "
+    form += r"(\d+) declined, (\d+) open"
     before, after = (
         [[int(number) for number in groups] for groups in re.findall(form, summary(coverage(rules)))]
         for rules in ([], [compile_selection({"verb": "get"}, detector={"covers": ["exec-pod"], "tests": CASES})])
     )
-    for total, done, by_rules, by_behaviour, declined, left in (*before, *after):
-        assert (done, total) == (by_rules + by_behaviour, done + declined + left)
+    for total, done, by_rules, by_behaviour, by_checks, declined, left in (*before, *after):
+        assert (done, total) == (by_rules + by_behaviour + by_checks, done + declined + left)
     assert [row[0] for row in before] == [98, 24]
-    assert after[0] == [98, before[0][1] + 1, 1, before[0][3], before[0][4], before[0][5] - 1]
+    assert after[0] == [98, before[0][1] + 1, 1, *before[0][3:6], before[0][6] - 1]
     assert after[1] == before[1]
 
 
 def test_the_layer_scores_each_technique_by_its_rules() -> None:
     """In the form that the Navigator reads, with ids of the pinned version only."""
-    rules = load(BUNDLED)
+    rules = [rule.metadata for rule in load(BUNDLED)]
     layer = json.loads(navigator_layer(rules))
     assert layer["versions"] == {"attack": "19", "navigator": "5.1.0", "layer": "4.5"}
     assert layer["domain"] == "enterprise-attack"
     scores = {technique["techniqueID"]: technique["score"] for technique in layer["techniques"]}
-    assert scores["T1609"] == sum("T1609" in rule.metadata.techniques for rule in rules)
+    assert scores["T1609"] == sum("T1609" in rule.techniques for rule in rules)
     assert set(scores) <= set(TECHNIQUES) - set(REVOKED)
     assert layer["gradient"]["maxValue"] == max(scores.values())
     assert json.loads(navigator_layer([]))["techniques"] == []

@@ -127,6 +127,16 @@ def test_the_nearest_miss_is_the_rule_that_one_test_keeps_back() -> None:
     assert nearest_misses([elsewhere], activity(event()), 5) == []
 
 
+def test_rules_that_remember_come_after_the_nearest_misses() -> None:
+    """They look at so many requests that they would crowd out the others."""
+    near = {"verb": "get", "responseStatus.code": 403}
+    remembering = compile_selection(near, detector={"first_seen": {"fields": ["verb"]}})
+    far = compile_selection({"verb": "get", "responseStatus.code": 403, "userAgent": "curl"})
+    judged = activity(event())
+    assert [distance(rule.node, judged) for rule in (remembering, far)] == [1, 2]
+    assert [rule for rule, _ in nearest_misses([remembering, far], judged, 5)] == [far, remembering]
+
+
 def test_only_what_decides_is_given_as_the_reason() -> None:
     """Of a filter that struck, the part that struck; of a selection that failed, what failed."""
     rule = compile_rules(
