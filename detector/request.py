@@ -14,7 +14,7 @@ TEXT_MAX: Final = 1024  # as much as Elasticsearch indexes of a keyword; a clien
 _REMEMBERED: Final = 1024  # one request stands in the alerts of several rules; masking its texts costs most of each
 
 
-class Request(msgspec.Struct, frozen=True, order=True):
+class Request(msgspec.Struct, frozen=True, order=True, gc=False):
     """One contributing request; the first by time stands for the whole alert."""
 
     time: datetime

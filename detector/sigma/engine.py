@@ -5,7 +5,7 @@ actor, it holds what is left to ask of the rules that can still match, so that a
 two look-ups, however many rules there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
@@ -13,9 +13,9 @@ from typing import Final, NamedTuple, TypeAlias
 from detector.activity import Activity
 from detector.match import Match
 from detector.sigma.compile import Known, Node
-from detector.sigma.correlate import Correlator
+from detector.sigma.correlate import Chain, CorrelationRule, Fired, RankedMatch, chains
 from detector.sigma.fields import DECISION, HIDDEN, Values, resolve
-from detector.sigma.first_seen import Newness
+from detector.sigma.first_seen import Newness, NewnessRule, Watches
 from detector.sigma.load import CompiledRule
 from detector.sigma.memory import Memory, to_micros
 from detector.sigma.values import text_of
@@ -23,15 +23,34 @@ from detector.sigma.values import text_of
 _KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
 _USER_AGENT_CHARACTERS: Final = 512  # of one that is kept; it is free to choose, so the memory must be bounded
 
-RankedRule: TypeAlias = tuple[int, CompiledRule]
-"""A rule, and its place among all of them."""
-Candidate: TypeAlias = tuple[Node | bool, tuple[RankedRule, ...]]
-"""What is left to ask, once for all the rules that ask it: copies of a rule differ in what they say of themselves."""
+
+class Asked(NamedTuple):
+    """What hangs on the verdict of one condition: copies of a rule differ in what they say of themselves only."""
+
+    ranks: tuple[int, ...]
+    """The rules that it is all of, by their places among all rules."""
+    watches: Watches
+    """Of rules that fire on what is new among the requests that it fires on."""
+    steps: tuple[tuple[Chain, int], ...]
+    """The correlations of which it is a base rule, and its place there."""
+
+
+Candidate: TypeAlias = tuple[Node | bool, Asked]
+"""What is left to ask of a condition."""
 Actor: TypeAlias = tuple[str, ...]
 """Trusted address, user agent, user name and groups: what an identity's requests have in common."""
 _ACTOR_FIELDS: Final = [
     field
-    for name in ("detector.source.ip", "detector.source.scope", "userAgent", "user.username", "user.groups")
+    for name in (
+        "detector.source.ip",
+        "detector.source.scope",
+        "detector.source.network",
+        "detector.client.program",
+        "detector.identity.namespace",
+        "userAgent",
+        "user.username",
+        "user.groups",
+    )
     if (field := resolve(name)) is not None
 ]
 """What an actor tells; an event's other addresses do not take part, for clients choose those anew each time."""
@@ -69,22 +88,18 @@ class Engine:
     def __init__(self, rules: Sequence[CompiledRule], memory: Memory | None = None) -> None:
         self.memory = Memory() if memory is None else memory
         self.memory.keep_only(rule.metadata.id for rule in rules)
-        self._correlator = Correlator(self.memory)
         self._newness = Newness(self.memory)
-        self._correlations = [(rule.metadata, rule.correlation) for rule in rules if rule.correlation]
-        self._correlator.begin(self._correlations)
-        self._begun = False
-        self._conditions = [(rule.metadata, rule.first_seen) for rule in rules if rule.first_seen]
-        self._rules = _by_question(rules)
+        self._chains = chains(_correlations(rules), self.memory)
+        self._rules = tuple(rules)
+        self._candidates = self._by_question()
         self._by_resource: dict[tuple[str, str, str], list[Candidate]] = {}
         self._by_key: dict[tuple[object, ...], _Entry] = {}
         self._actors_known = 0
 
     def match(self, activities: Sequence[Activity]) -> list[Match]:
         """Every rule that fires on every activity, in their order."""
-        if activities and not self._begun:
-            self._begun = True
-            self._newness.begin(activities[0].received_time, self._conditions)
+        if activities:
+            self._newness.begin(activities[0].received_micros)
         matches: list[Match] = []
         by_key = self._by_key
         for activity in activities:
@@ -102,35 +117,72 @@ class Engine:
 
     def _ask(self, candidates: Sequence[Candidate], activity: Activity) -> list[Match]:
         """Put to an activity what the index could not decide."""
-        fired: list[tuple[int, CompiledRule, bool]] = []
-        for node, rules in candidates:
+        fired: list[tuple[int, bool]] = []
+        steps: list[tuple[Chain, Fired]] = []
+        for node, asked in candidates:
             verdict = node if isinstance(node, bool) else node.evaluate(activity)
-            if verdict is not False:
-                fired += [(rank, rule, verdict is None) for rank, rule in rules]
-        if not fired:
-            return []
-        fired.sort(key=itemgetter(0))
+            if verdict is False:
+                continue
+            ranks, watches, bases = asked
+            if watches:
+                ranks += tuple(self._newness.see(watches, activity))
+            if ranks:
+                fired += [(rank, verdict is None) for rank in ranks]
+            if bases:
+                steps += [(chain, (base, verdict is True)) for chain, base in bases]
+        matches: list[RankedMatch] = []
+        if steps:
+            matches += _seen_by_chains(steps, activity)
+        if fired:
+            matches += self._alone(fired, activity)
+        matches.sort(key=itemgetter(0))
+        return [match for _, match in matches]
+
+    def _alone(self, fired: Sequence[tuple[int, bool]], activity: Activity) -> Iterator[RankedMatch]:
+        """The matches of rules that ask of one request only, given by rank and whether a hidden body decides."""
         groups: dict[tuple[str, ...], tuple[str, ...]] = {}  # fields are read once for all rules that group by them
-        matches: list[Match] = []
-        for _, rule, degraded in fired:
-            if rule.correlation is not None:
-                verdict = None if degraded else True
-                matches += self._correlator.see(rule.metadata, rule.correlation, activity, verdict)
-                continue
-            if rule.first_seen is not None and not self._newness.see(rule.metadata, rule.first_seen, activity):
-                continue
+        for rank, degraded in fired:
+            rule = self._rules[rank]
             names = rule.metadata.group_by
             group = groups.get(names)
             if group is None:
                 group = groups[names] = group_values(rule, activity)
-            matches.append(Match(rule.metadata, activity, group, degraded))
-        return matches
+            yield rank, Match(rule.metadata, activity, group, degraded)
 
     def advance(self, now: datetime) -> None:
         """Move event time on; what is too old to matter is forgotten."""
         self.memory.now_micros = max(self.memory.now_micros, to_micros(now))
-        self._correlator.advance(self._correlations)
-        self._newness.advance(self._conditions)
+        for chain in self._chains:
+            chain.advance()
+        self._newness.advance()
+
+    def _by_question(self) -> list[Candidate]:
+        """The rules by what they ask: rules of one detection share its compiled condition, see load.py.
+
+        A correlation is asked by its base rules, which other rules have as well, or are.
+        """
+        nodes: dict[int, Node] = {}
+        alone: dict[int, list[int]] = {}
+        new: dict[int, list[NewnessRule]] = {}
+        steps: dict[int, list[tuple[Chain, int]]] = {}
+        for rank, rule in enumerate(self._rules):
+            if rule.correlation is None:
+                nodes[id(rule.node)] = rule.node
+                if rule.first_seen is None:
+                    alone.setdefault(id(rule.node), []).append(rank)
+                else:
+                    new.setdefault(id(rule.node), []).append(NewnessRule(rank, rule.metadata, rule.first_seen))
+        for chain in self._chains:
+            for place, base in enumerate(chain.correlation.bases):
+                nodes[id(base.node)] = base.node
+                steps.setdefault(id(base.node), []).append((chain, place))
+        return [
+            (
+                node,
+                Asked(tuple(alone.get(key, ())), self._newness.watches(new.get(key, ())), tuple(steps.get(key, ()))),
+            )
+            for key, node in nodes.items()
+        ]
 
     def _index(self, key: Key) -> _Entry:
         """Specialise the rules to a key, in two steps: of many rules, few are left after the first."""
@@ -138,7 +190,7 @@ class Engine:
         resource = key[:3]
         related = self._by_resource.get(resource)
         if related is None:
-            related = self._by_resource[resource] = _specialise(self._rules, _known_of_resource(key))
+            related = self._by_resource[resource] = _specialise(self._candidates, _known_of_resource(key))
         entry = self._by_key[key] = _Entry(_specialise(related, _known(key)), {})
         return entry
 
@@ -157,20 +209,31 @@ class Engine:
             self._actors_known = 0
 
 
-def _by_question(rules: Sequence[CompiledRule]) -> list[Candidate]:
-    """The rules by what they ask: rules of one detection share its compiled condition, see load.py."""
-    questions: dict[int, tuple[Node, list[RankedRule]]] = {}
+def _correlations(rules: Sequence[CompiledRule]) -> Iterator[CorrelationRule]:
     for rank, rule in enumerate(rules):
-        questions.setdefault(id(rule.node), (rule.node, []))[1].append((rank, rule))
-    return [(node, tuple(ranked)) for node, ranked in questions.values()]
+        if rule.correlation is not None:
+            yield CorrelationRule(rank, rule.metadata, rule.correlation)
+
+
+def _seen_by_chains(steps: Sequence[tuple[Chain, Fired]], activity: Activity) -> Iterator[RankedMatch]:
+    """Give each correlation the base rules of it that fired, all at once: a request is one sighting."""
+    if len(steps) == 1:
+        ((chain, fired),) = steps
+        yield from chain.see(activity, (fired,))
+        return
+    by_chain: dict[Chain, list[Fired]] = {}
+    for chain, fired in steps:
+        by_chain.setdefault(chain, []).append(fired)
+    for chain, all_fired in by_chain.items():
+        yield from chain.see(activity, sorted(all_fired))
 
 
 def _specialise(candidates: Sequence[Candidate], known: Known) -> list[Candidate]:
     left: list[Candidate] = []
-    for node, rules in candidates:
+    for node, asked in candidates:
         rest = node if isinstance(node, bool) else node.specialise(known)
         if rest is not False:
-            left.append((rest, rules))
+            left.append((rest, asked))
     return left
 
 

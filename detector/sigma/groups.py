@@ -6,9 +6,9 @@ from typing import Final
 
 from detector.activity import Activity
 from detector.identity import IdentityKind
-from detector.sigma.values import text_of
 from detector.sigma.fields import HIDDEN, Field
 from detector.sigma.memory import GroupKey
+from detector.sigma.values import text_of
 
 _COMBINATIONS_MAX: Final = 32  # of one request; a binding with a thousand subjects must not cost a thousand groups
 _TEXT_MAX: Final = 512

@@ -16,7 +16,7 @@ from detector.errors import RuleError, RuleProblem
 from detector.match import Level, Rule
 from detector.printable import printable
 from detector.sigma.compile import Node, compile_condition
-from detector.sigma.correlate import Correlation
+from detector.sigma.correlation import Correlation
 from detector.sigma.fields import Field as EventField
 from detector.sigma.first_seen import FirstSeen
 from detector.sigma.link import Section, event_field, link, seconds_of
