@@ -52,7 +52,7 @@ def from_activity(activity: Activity) -> Request:
         client_ip=activity.addresses.client_ip,
         user_agent=event.user_agent[:TEXT_MAX],
         user_id=event.user.uid[:TEXT_MAX],
-        roles=tuple(group[:TEXT_MAX] for group in event.user.groups[:100]),
+        roles=tuple([group[:TEXT_MAX] for group in event.user.groups[:100]]),  # a list is faster, and most have few
         command=shown(activity.command) if activity.command else "",
     )
 

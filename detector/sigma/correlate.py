@@ -13,7 +13,7 @@ from detector.activity import Activity
 from detector.match import LATENESS, Match, Rule
 from detector.sigma.correlation import Correlation, CorrelationType, completed, micros_of
 from detector.sigma.groups import accountable, combinations
-from detector.sigma.memory import GroupKey, Memory, Sighting, Sightings, divided, from_micros, sighting_of
+from detector.sigma.memory import GroupKey, Memory, Sighting, Sightings, add_to, divided, from_micros, sighting_of
 
 SIGHTINGS_OF_GROUP: Final = 500  # a quarter of a megabyte; a condition cannot ask for more
 _STEPS_OF_GROUP: Final = 100  # of an ordered correlation, which looks at all of them for each that comes
@@ -50,6 +50,7 @@ class Chain:
         self.correlation = rules[0].correlation
         self._rules = [(rule.rank, rule.rule) for rule in rules]
         self._fold_micros = rules[0].rule.fold_seconds * 1_000_000
+        self._sightings_at_least = self.correlation.sightings_at_least
         self._found = found
         self._memory = memory
 
@@ -66,7 +67,7 @@ class Chain:
             sightings = found.groups.pop(group, None) or []
             found.groups[group] = sightings
             place = self._add(sightings, sighting)
-            if place is not None:
+            if place is not None and len(sightings) >= self._sightings_at_least:
                 matches += self._matches(group, sightings, place)
         while found.count > _SIGHTINGS_OF_RULE:
             forgotten = len(found.groups.pop(next(iter(found.groups))))
@@ -101,8 +102,7 @@ class Chain:
         if sightings and sighting.micros <= sightings[-1].micros:  # else it is the last, as nearly always
             place = bisect_left(sightings, (sighting.micros, sighting.key), key=_order)
         if place < len(sightings) and sightings[place].key == sighting.key:
-            known = sightings[place]
-            if not _merge(known, sighting):
+            if not add_to(sightings[place], sighting.proven, sighting.unproven, sighting.values):
                 return None
         else:
             sightings.insert(place, sighting)
@@ -159,18 +159,9 @@ def _order(sighting: Sighting) -> tuple[int, bytes]:
     return sighting.micros, sighting.key
 
 
-def _merge(known: Sighting, again: Sighting) -> bool:
-    """Take what another stage of a known request adds; true if that is anything."""
-    before = (known.proven, known.unproven, known.values)
-    known.proven |= again.proven
-    known.unproven |= again.unproven
-    known.values = tuple(dict.fromkeys((*known.values, *again.values)))
-    return before != (known.proven, known.unproven, known.values)
-
-
 def _sightings(
     correlation: Correlation, activity: Activity, fired: Sequence[Fired]
-) -> Iterator[tuple[GroupKey, Sighting]]:
+) -> Iterable[tuple[GroupKey, Sighting]]:
     """The groups that a request belongs to, each with its sighting there."""
     owner = () if correlation.across_identities else accountable(activity)
     found: dict[GroupKey, Sighting] = {}
@@ -178,17 +169,15 @@ def _sightings(
         base = correlation.bases[index]
         values: tuple[str, ...] = ()
         if base.value_fields:
-            values = tuple("\x1f".join(parts) for parts in combinations(base.value_fields, activity))
+            values = tuple(["\x1f".join(parts) for parts in combinations(base.value_fields, activity)])
             if not values:
                 continue
+        proven, unproven = (1 << index, 0) if is_proven else (0, 1 << index)
         for parts in combinations(base.group_fields, activity):
             group = (*owner, *parts)
             sighting = found.get(group)
             if sighting is None:
-                sighting = found[group] = sighting_of(activity)
-            if is_proven:
-                sighting.proven |= 1 << index
+                found[group] = sighting_of(activity, proven, unproven, values)
             else:
-                sighting.unproven |= 1 << index
-            sighting.values = tuple(dict.fromkeys((*sighting.values, *values)))
-    yield from found.items()
+                add_to(sighting, proven, unproven, values)
+    return found.items()

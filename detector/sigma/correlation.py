@@ -142,8 +142,6 @@ def completed(
 
     Each comes with whether it is proven, and the time at which the span ends that it counts in.
     """
-    if len(sightings) < correlation.sightings_at_least:
-        return
     ordered = correlation.type is CorrelationType.TEMPORAL_ORDERED
     newest = place == len(sightings) - 1
     end = len(sightings)

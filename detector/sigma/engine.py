@@ -15,7 +15,7 @@ from detector.match import Match
 from detector.sigma.compile import Known, Node
 from detector.sigma.correlate import Chain, CorrelationRule, Fired, RankedMatch, chains
 from detector.sigma.fields import DECISION, HIDDEN, Values, resolve
-from detector.sigma.first_seen import Newness, NewnessRule, Watches
+from detector.sigma.first_seen import Newness, NewnessRule, Steady, Watches
 from detector.sigma.load import CompiledRule
 from detector.sigma.memory import Memory, to_micros
 from detector.sigma.values import text_of
@@ -56,11 +56,18 @@ _ACTOR_FIELDS: Final = [
 """What an actor tells; an event's other addresses do not take part, for clients choose those anew each time."""
 
 
+class _Left(NamedTuple):
+    """What is left to ask of an actor's requests."""
+
+    steady: Steady | None
+    candidates: list[Candidate]
+
+
 class _Entry(NamedTuple):
     """The rules that can match under one key, and those of them that can match a certain actor."""
 
     candidates: list[Candidate]
-    by_actor: dict[Actor, list[Candidate]]
+    by_actor: dict[Actor, _Left]
 
 
 class Key(NamedTuple):
@@ -94,6 +101,7 @@ class Engine:
         self._candidates = self._by_question()
         self._by_resource: dict[tuple[str, str, str], list[Candidate]] = {}
         self._by_key: dict[tuple[object, ...], _Entry] = {}
+        self._steady: dict[tuple[tuple[Node | bool, Watches], ...], Steady] = {}
         self._actors_known = 0
 
     def match(self, activities: Sequence[Activity]) -> list[Match]:
@@ -108,24 +116,27 @@ class Engine:
             if not entry.candidates:
                 continue
             actor = _actor(activity)
-            candidates = entry.by_actor.get(actor)
-            if candidates is None:
-                candidates = self._index_actor(entry, actor, activity)
-            if candidates:
-                matches += self._ask(candidates, activity)
+            left = entry.by_actor.get(actor)
+            if left is None:
+                left = self._index_actor(entry, actor, activity)
+            steady, candidates = left
+            new = steady.see(activity) if steady is not None else ()
+            if candidates or new:
+                matches += self._ask(candidates, new, activity)
         return matches
 
-    def _ask(self, candidates: Sequence[Candidate], activity: Activity) -> list[Match]:
-        """Put to an activity what the index could not decide."""
-        fired: list[tuple[int, bool]] = []
+    def _ask(self, candidates: Sequence[Candidate], new: Sequence[int], activity: Activity) -> list[Match]:
+        """Put to an activity what the index could not decide; `new` are the rules that it is known to be new to."""
+        fired = [(rank, False) for rank in new]
         steps: list[tuple[Chain, Fired]] = []
         for node, asked in candidates:
             verdict = node if isinstance(node, bool) else node.evaluate(activity)
             if verdict is False:
                 continue
             ranks, watches, bases = asked
-            if watches:
-                ranks += tuple(self._newness.see(watches, activity))
+            for watch in watches:
+                if watch.look(activity):
+                    ranks += watch.ranks
             if ranks:
                 fired += [(rank, verdict is None) for rank in ranks]
             if bases:
@@ -194,18 +205,35 @@ class Engine:
         entry = self._by_key[key] = _Entry(_specialise(related, _known(key)), {})
         return entry
 
-    def _index_actor(self, entry: _Entry, actor: Actor, activity: Activity) -> list[Candidate]:
+    def _index_actor(self, entry: _Entry, actor: Actor, activity: Activity) -> _Left:
         candidates = _specialise(entry.candidates, {field.path: field.read(activity) for field in _ACTOR_FIELDS})
+        left = self._left(candidates)
         if len(activity.event.user_agent) <= _USER_AGENT_CHARACTERS:
             self._forget()
             self._actors_known += 1
-            entry.by_actor[actor] = candidates
-        return candidates
+            entry.by_actor[actor] = left
+        return left
+
+    def _left(self, candidates: Sequence[Candidate]) -> _Left:
+        """Part what goes by the actor and its token alone from what must be asked of each request."""
+        watched: list[tuple[Node | bool, Watches]] = []
+        others: list[Candidate] = []
+        for node, asked in candidates:
+            rest = asked
+            if Steady.fits(node, asked.watches):
+                watched.append((node, asked.watches))
+                rest = asked._replace(watches=())
+            if rest is asked or rest.ranks or rest.steps:
+                others.append((node, rest))
+        key = tuple(watched)
+        steady = self._steady.setdefault(key, Steady(key)) if key else None  # one for all resources: fewer to learn
+        return _Left(steady, others)
 
     def _forget(self) -> None:
         if len(self._by_key) + self._actors_known >= _KEYS_KEPT:
             self._by_key.clear()
             self._by_resource.clear()
+            self._steady.clear()
             self._actors_known = 0
 
 

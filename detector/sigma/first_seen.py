@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from detector import metrics
 from detector.activity import Activity
 from detector.match import Rule
+from detector.sigma.compile import Node, fields_of
 from detector.sigma.fields import Field
 from detector.sigma.groups import accountable, combinations
 from detector.sigma.memory import Group, GroupKey, Groups, Memory, Term, divided
@@ -25,6 +26,7 @@ _STEADY_PATHS: Final = frozenset(
         "detector.client.program",
         "detector.source.network",
         "detector.source.ip",
+        "userAgent",
         "user.username",
         f"user.extra.{_CREDENTIAL}",
         f"user.extra.{_NODE}",
@@ -127,8 +129,13 @@ class Watch:
         group.last_micros = max(group.last_micros, micros)
         return True
 
-    def see(self, activity: Activity) -> bool:
+    def look(self, activity: Activity) -> bool:
         """Take a request that the rules' detection fired on; true if it is a first sight, or folds with one."""
+        place = self.place(activity)
+        return (place is None or not self.is_repeat(place, activity.received_micros)) and self.see(activity)
+
+    def see(self, activity: Activity) -> bool:
+        """Take a request that may be no repeat."""
         condition, found, micros = self.condition, self._found, activity.received_micros
         terms = self._terms(activity)
         since = found.started_micros if condition.new_groups else micros
@@ -196,8 +203,6 @@ class Newness:
         self._waiting: list[tuple[Watch, Groups, list[str]]] = []
         """Rules that nothing is remembered of: they begin with the first request."""
         self._taken: set[int] = set()
-        self._places: dict[tuple[object, ...], list[_Place | None]] = {}
-        """By signature, where a request belongs: the fields are not read again."""
 
     def watches(self, rules: Iterable[NewnessRule]) -> Watches:
         """Put together those of one detection's rules that ask the same, for as long as they remember the same."""
@@ -226,32 +231,50 @@ class Newness:
             self._memory.groups.update(dict.fromkeys(rule_ids, found))
         self._waiting.clear()
 
-    def see(self, watches: Watches, activity: Activity) -> list[int]:
-        """Take a request that a detection fired on; the ranks of the rules that it is new to come back."""
-        micros = activity.received_micros
-        signature = (watches, *_signature(activity))
-        places = self._places.get(signature)
-        if places is None:
-            places = self._remember(
-                signature, [watch.place(activity) if watch.is_steady else None for watch in watches]
-            )
-        new: list[int] = []
-        for watch, steady in zip(watches, places, strict=True):
-            place = steady or (None if watch.is_steady else watch.place(activity))
-            if (place is None or not watch.is_repeat(place, micros)) and watch.see(activity):
-                new += watch.ranks
-        return new
-
-    def _remember(self, signature: tuple[object, ...], places: list[_Place | None]) -> list[_Place | None]:
-        if len(self._places) >= _SIGNATURES_KEPT:
-            self._places.clear()
-        self._places[signature] = places
-        return places
-
     def advance(self) -> None:
         """Let time go on."""
         for watch in self._watches:
             watch.advance(self._memory.now_micros)
+
+
+class Steady:
+    """Watches that go by what an identity's requests have in common for hours, detection and all.
+
+    Of most requests they are all that is left to ask. So where a request belongs is remembered by its signature, and no
+    field is read again.
+
+    Args:
+        watched: what is left of the detections, and the watches that hang on each.
+    """
+
+    def __init__(self, watched: Sequence[tuple[Node | bool, Watches]]) -> None:
+        self._watched = tuple(watched)
+        self._places: dict[tuple[object, ...], list[tuple[Watch, _Place | None]]] = {}
+
+    @staticmethod
+    def fits(node: Node | bool, watches: Watches) -> bool:
+        """Tell whether a detection and all watches on it read nothing but what the signature holds."""
+        steady = isinstance(node, bool) or all(field.path in _STEADY_PATHS for field in fields_of(node))
+        return steady and bool(watches) and all(watch.is_steady for watch in watches)
+
+    def see(self, activity: Activity) -> list[int]:
+        """Take a request; the ranks of the rules that it is new to come back."""
+        signature = _signature(activity)
+        places = self._places.get(signature)
+        if places is None:
+            places = self._find(activity)
+            if len(self._places) >= _SIGNATURES_KEPT:
+                self._places.clear()
+            self._places[signature] = places
+        new: list[int] = []
+        for watch, place in places:
+            if (place is None or not watch.is_repeat(place, activity.received_micros)) and watch.see(activity):
+                new += watch.ranks
+        return new
+
+    def _find(self, activity: Activity) -> list[tuple[Watch, _Place | None]]:
+        found = [watches for node, watches in self._watched if node is True or (node and node.evaluate(activity))]
+        return [(watch, watch.place(activity)) for watches in found for watch in watches]
 
 
 def _signature(activity: Activity) -> tuple[object, ...]:

@@ -89,19 +89,31 @@ class Sighting(msgspec.Struct, gc=False):
         return activity
 
 
-def sighting_of(activity: Activity) -> Sighting:
+def sighting_of(activity: Activity, proven: int, unproven: int, values: tuple[str, ...]) -> Sighting:
     """Take from an activity what an alert would tell of it."""
     identity = activity.identity
     return Sighting(
-        micros=activity.received_micros,
-        key=activity.request_key,
-        request=from_activity(activity),
-        stage_micros=to_micros(activity.time),
-        identity_kind=identity.kind,
-        user_name=identity.name,
-        service_namespace=identity.namespace,
-        effective_name=identity.effective_name,
+        activity.received_micros,
+        activity.request_key,
+        from_activity(activity),
+        to_micros(activity.time),
+        identity.kind,
+        identity.name,
+        identity.namespace,
+        identity.effective_name,
+        proven,
+        unproven,
+        values,
     )
+
+
+def add_to(known: Sighting, proven: int, unproven: int, values: tuple[str, ...]) -> bool:
+    """Take what another base rule, or another stage of the request, adds; true if that is anything."""
+    before = (known.proven, known.unproven, known.values)
+    known.proven |= proven
+    known.unproven |= unproven
+    known.values = tuple(dict.fromkeys((*known.values, *values)))
+    return before != (known.proven, known.unproven, known.values)
 
 
 class Sightings(msgspec.Struct):
