@@ -14,10 +14,12 @@ from detector.activity import Activity
 from detector.match import Match
 from detector.sigma.compile import Known, Node
 from detector.sigma.correlate import Chain, CorrelationRule, Fired, RankedMatch, chains
-from detector.sigma.fields import DECISION, HIDDEN, Values, resolve
-from detector.sigma.first_seen import Newness, NewnessRule, Steady, Watches
+from detector.sigma.fields import HIDDEN
+from detector.sigma.first_seen import Newness, NewnessRule, Watches
+from detector.sigma.keys import Actor, Key, actor_of, key_of, known_of_actor, known_of_key, known_of_resource
 from detector.sigma.load import CompiledRule
 from detector.sigma.memory import Memory, to_micros
+from detector.sigma.steady import Steady
 from detector.sigma.values import text_of
 
 _KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
@@ -37,23 +39,6 @@ class Asked(NamedTuple):
 
 Candidate: TypeAlias = tuple[Node | bool, Asked]
 """What is left to ask of a condition."""
-Actor: TypeAlias = tuple[str, ...]
-"""Trusted address, user agent, user name and groups: what an identity's requests have in common."""
-_ACTOR_FIELDS: Final = [
-    field
-    for name in (
-        "detector.source.ip",
-        "detector.source.scope",
-        "detector.source.network",
-        "detector.client.program",
-        "detector.identity.namespace",
-        "userAgent",
-        "user.username",
-        "user.groups",
-    )
-    if (field := resolve(name)) is not None
-]
-"""What an actor tells; an event's other addresses do not take part, for clients choose those anew each time."""
 
 
 class _Left(NamedTuple):
@@ -68,20 +53,6 @@ class _Entry(NamedTuple):
 
     candidates: list[Candidate]
     by_actor: dict[Actor, _Left]
-
-
-class Key(NamedTuple):
-    """What the index knows of an activity before any rule is asked."""
-
-    verb: str
-    resource: str
-    subresource: str
-    api_group: str
-    stage: str
-    code: int | None
-    decision: str
-    identity_kind: str
-    impersonated: bool
 
 
 class Engine:
@@ -111,11 +82,11 @@ class Engine:
         matches: list[Match] = []
         by_key = self._by_key
         for activity in activities:
-            key = _key(activity)
+            key = key_of(activity)
             entry = by_key.get(key) or self._index(Key(*key))
             if not entry.candidates:
                 continue
-            actor = _actor(activity)
+            actor = actor_of(activity)
             left = entry.by_actor.get(actor)
             if left is None:
                 left = self._index_actor(entry, actor, activity)
@@ -201,12 +172,12 @@ class Engine:
         resource = key[:3]
         related = self._by_resource.get(resource)
         if related is None:
-            related = self._by_resource[resource] = _specialise(self._candidates, _known_of_resource(key))
-        entry = self._by_key[key] = _Entry(_specialise(related, _known(key)), {})
+            related = self._by_resource[resource] = _specialise(self._candidates, known_of_resource(key))
+        entry = self._by_key[key] = _Entry(_specialise(related, known_of_key(key)), {})
         return entry
 
     def _index_actor(self, entry: _Entry, actor: Actor, activity: Activity) -> _Left:
-        candidates = _specialise(entry.candidates, {field.path: field.read(activity) for field in _ACTOR_FIELDS})
+        candidates = _specialise(entry.candidates, known_of_actor(activity))
         left = self._left(candidates)
         if len(activity.event.user_agent) <= _USER_AGENT_CHARACTERS:
             self._forget()
@@ -263,55 +234,6 @@ def _specialise(candidates: Sequence[Candidate], known: Known) -> list[Candidate
         if rest is not False:
             left.append((rest, asked))
     return left
-
-
-def _known_of_resource(key: Key) -> Known:
-    return {
-        "verb": _values(key.verb),
-        "objectRef.resource": _values(key.resource),
-        "objectRef.subresource": _values(key.subresource),
-    }
-
-
-def _known(key: Key) -> Known:
-    known: dict[str, Values] = {
-        "objectRef.apiGroup": _values(key.api_group),
-        "stage": _values(key.stage),
-        "responseStatus.code": () if key.code is None else (key.code,),
-        f"annotations.{DECISION}": _values(key.decision),
-        "detector.identity.kind": _values(key.identity_kind),
-    }
-    if not key.impersonated:
-        known["impersonatedUser"] = ()
-    return known
-
-
-def _values(text: str) -> Values:
-    return (text,) if text else ()
-
-
-def _key(activity: Activity) -> tuple[str, str, str, str, str, int | None, str, str, bool]:
-    """The fields of a `Key`, as the plain tuple that equals it: one is made for every event."""
-    event = activity.event
-    ref = event.object_ref
-    status = event.response_status
-    resource, subresource, api_group = ("", "", "") if ref is None else (ref.resource, ref.subresource, ref.api_group)
-    return (
-        event.verb,
-        resource,
-        subresource,
-        api_group,
-        event.stage,
-        None if status is None else status.code,
-        event.annotations.get(DECISION, ""),
-        activity.identity.kind,
-        event.impersonated_user is not None,
-    )
-
-
-def _actor(activity: Activity) -> Actor:
-    event = activity.event
-    return (activity.addresses.source_ip, event.user_agent, event.user.username, *event.user.groups)
 
 
 def group_values(rule: CompiledRule, activity: Activity) -> tuple[str, ...]:

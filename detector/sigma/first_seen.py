@@ -11,28 +11,12 @@ from typing import Final, TypeAlias
 from detector import metrics
 from detector.activity import Activity
 from detector.match import Rule
-from detector.sigma.compile import Node, fields_of
 from detector.sigma.fields import Field
 from detector.sigma.groups import accountable, combinations
 from detector.sigma.memory import Group, GroupKey, Groups, Memory, Term, divided
 
 _GROUPS_KEPT: Final = 50_000  # of a rule: as many tokens as a large cluster's pods use in a day; half a kilobyte each
 _TERMS_KEPT: Final = 500  # of a group; whoever is seen with more has no habit in this respect
-_SIGNATURES_KEPT: Final = 100_000
-_CREDENTIAL: Final = "authentication.kubernetes.io/credential-id"
-_NODE: Final = "authentication.kubernetes.io/node-name"
-_STEADY_PATHS: Final = frozenset(
-    {
-        "detector.client.program",
-        "detector.source.network",
-        "detector.source.ip",
-        "userAgent",
-        "user.username",
-        f"user.extra.{_CREDENTIAL}",
-        f"user.extra.{_NODE}",
-    }
-)
-"""Fields that an identity's requests have in common for hours."""
 _ONE: Final[list[GroupKey]] = [()]
 _MINUTE_MICROS: Final = 60_000_000
 _DAY_MICROS: Final = 86_400_000_000
@@ -41,7 +25,7 @@ _GROUP_FORGOTTEN: Final = metrics.FORGOTTEN.labels("group")
 _TERM_FORGOTTEN: Final = metrics.FORGOTTEN.labels("term")
 
 
-_Place: TypeAlias = tuple[GroupKey, GroupKey]
+Place: TypeAlias = tuple[GroupKey, GroupKey]
 """A group, and a term of it."""
 
 
@@ -100,16 +84,16 @@ class Watch:
     def __init__(self, ranks: Sequence[int], condition: FirstSeen, fold_seconds: int, found: Groups) -> None:
         self.ranks = tuple(ranks)
         self.condition = condition
-        self.is_steady = {field.path for field in (*condition.fields, *condition.group_fields)} <= _STEADY_PATHS
+        self.paths = frozenset(field.path for field in (*condition.fields, *condition.group_fields))
         self._fold_micros = fold_seconds * 1_000_000
         self._found = found
 
-    def place(self, activity: Activity) -> _Place | None:
+    def place(self, activity: Activity) -> Place | None:
         """Where a request belongs, if that is one group and one term, as nearly always."""
         terms, keys = self._terms(activity), self._keys(activity)
         return (keys[0], terms[0]) if len(keys) == 1 and len(terms) == 1 else None
 
-    def is_repeat(self, place: _Place, micros: int) -> bool:
+    def is_repeat(self, place: Place, micros: int) -> bool:
         """Take a request if it is a repeat, which most are, and shows nothing new: what `see` comes to for those."""
         key, term_key = place
         groups = self._found.groups
@@ -235,60 +219,6 @@ class Newness:
         """Let time go on."""
         for watch in self._watches:
             watch.advance(self._memory.now_micros)
-
-
-class Steady:
-    """Watches that go by what an identity's requests have in common for hours, detection and all.
-
-    Of most requests they are all that is left to ask. So where a request belongs is remembered by its signature, and no
-    field is read again.
-
-    Args:
-        watched: what is left of the detections, and the watches that hang on each.
-    """
-
-    def __init__(self, watched: Sequence[tuple[Node | bool, Watches]]) -> None:
-        self._watched = tuple(watched)
-        self._places: dict[tuple[object, ...], list[tuple[Watch, _Place | None]]] = {}
-
-    @staticmethod
-    def fits(node: Node | bool, watches: Watches) -> bool:
-        """Tell whether a detection and all watches on it read nothing but what the signature holds."""
-        steady = isinstance(node, bool) or all(field.path in _STEADY_PATHS for field in fields_of(node))
-        return steady and bool(watches) and all(watch.is_steady for watch in watches)
-
-    def see(self, activity: Activity) -> list[int]:
-        """Take a request; the ranks of the rules that it is new to come back."""
-        signature = _signature(activity)
-        places = self._places.get(signature)
-        if places is None:
-            places = self._find(activity)
-            if len(self._places) >= _SIGNATURES_KEPT:
-                self._places.clear()
-            self._places[signature] = places
-        new: list[int] = []
-        for watch, place in places:
-            if (place is None or not watch.is_repeat(place, activity.received_micros)) and watch.see(activity):
-                new += watch.ranks
-        return new
-
-    def _find(self, activity: Activity) -> list[tuple[Watch, _Place | None]]:
-        found = [watches for node, watches in self._watched if node is True or (node and node.evaluate(activity))]
-        return [(watch, watch.place(activity)) for watches in found for watch in watches]
-
-
-def _signature(activity: Activity) -> tuple[object, ...]:
-    """All that the fields of a steady condition read."""
-    event = activity.event
-    extra = event.user.extra
-    credential, node = extra.get(_CREDENTIAL), extra.get(_NODE)
-    return (
-        activity.identity.name,
-        activity.addresses.source_ip,
-        event.user_agent,
-        credential and tuple(credential),
-        node and tuple(node),
-    )
 
 
 def _group_of(found: Groups, key: GroupKey, since: int, horizon: int) -> Group:
