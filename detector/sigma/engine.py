@@ -3,6 +3,9 @@
 The index is a memory of specialised rules: for each combination of verb, resource, code and the like, and then for each
 actor, it holds what is left to ask of the rules that can still match, so that an event which no rule could match costs
 two look-ups, however many rules there are.
+
+Rules are asked by their conditions, each once: copies of a rule share it, and so do a correlation and its base rules.
+What rules remember is shared likewise (`correlate.py`, `first_seen.py`).
 """
 
 from collections.abc import Iterator, Sequence
