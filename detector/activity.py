@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
@@ -27,6 +27,7 @@ _POD_SPEC_STEPS: Final = (
 )
 _DELETES: Final = frozenset({"delete", "deletecollection"})
 _UNDATED: Final = datetime.fromtimestamp(0, UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,7 @@ class Activity:
     _pod_specs: tuple[Any, ...] | None = field(default=None, init=False, repr=False)
     _time: datetime | None = field(default=None, init=False, repr=False)
     _received_time: datetime | None = field(default=None, init=False, repr=False)
+    _received_micros: int = field(default=-1, init=False, repr=False)
     _request_key: bytes = field(default=b"", init=False, repr=False)
 
     @property
@@ -56,6 +58,13 @@ class Activity:
         if self._received_time is None:
             self._received_time = parse_time(self.event.request_received_timestamp) or self.time
         return self._received_time
+
+    @property
+    def received_micros(self) -> int:
+        """`received_time` in whole microseconds since the epoch."""
+        if self._received_micros < 0:
+            self._received_micros = (self.received_time - _UNDATED) // _MICROSECOND
+        return self._received_micros
 
     @property
     def request_object(self) -> Any:

@@ -64,7 +64,10 @@ class Leaf:
 
     def _judge(self, values: Values) -> bool:
         test = self.test
-        return any([test(value) for value in values])  # noqa: C419 a list is faster: there is one value as a rule
+        for value in values:  # noqa: SIM110 a loop costs half of `any`: there is one value as a rule
+            if test(value):
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 The index is a memory of specialised rules: for each combination of verb, resource, code and the like, and then for each
 actor, it holds what is left to ask of the rules that can still match, so that an event which no rule could match costs
 two look-ups, however many rules there are.
+
+Rules are asked by their conditions, each once: copies of a rule share it, and so do a correlation and its base rules.
+What rules remember is shared likewise (`correlate.py`, `first_seen.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
@@ -13,49 +16,46 @@ from typing import Final, NamedTuple, TypeAlias
 from detector.activity import Activity
 from detector.match import Match
 from detector.sigma.compile import Known, Node
-from detector.sigma.correlate import Correlator
-from detector.sigma.fields import DECISION, HIDDEN, Values, resolve
-from detector.sigma.first_seen import Newness
+from detector.sigma.correlate import Chain, CorrelationRule, Fired, RankedMatch, chains
+from detector.sigma.fields import HIDDEN
+from detector.sigma.first_seen import Newness, NewnessRule, Watches
+from detector.sigma.keys import Actor, Key, actor_of, key_of, known_of_actor, known_of_key, known_of_resource
 from detector.sigma.load import CompiledRule
 from detector.sigma.memory import Memory, to_micros
+from detector.sigma.steady import Steady
 from detector.sigma.values import text_of
 
 _KEYS_KEPT: Final = 50_000  # a large cluster has a few thousand; a client that invents resources could make any number
 _USER_AGENT_CHARACTERS: Final = 512  # of one that is kept; it is free to choose, so the memory must be bounded
 
-RankedRule: TypeAlias = tuple[int, CompiledRule]
-"""A rule, and its place among all of them."""
-Candidate: TypeAlias = tuple[Node | bool, tuple[RankedRule, ...]]
-"""What is left to ask, once for all the rules that ask it: copies of a rule differ in what they say of themselves."""
-Actor: TypeAlias = tuple[str, ...]
-"""Trusted address, user agent, user name and groups: what an identity's requests have in common."""
-_ACTOR_FIELDS: Final = [
-    field
-    for name in ("detector.source.ip", "detector.source.scope", "userAgent", "user.username", "user.groups")
-    if (field := resolve(name)) is not None
-]
-"""What an actor tells; an event's other addresses do not take part, for clients choose those anew each time."""
+
+class Asked(NamedTuple):
+    """What hangs on the verdict of one condition: copies of a rule differ in what they say of themselves only."""
+
+    ranks: tuple[int, ...]
+    """The rules that it is all of, by their places among all rules."""
+    watches: Watches
+    """Of rules that fire on what is new among the requests that it fires on."""
+    steps: tuple[tuple[Chain, int], ...]
+    """The correlations of which it is a base rule, and its place there."""
+
+
+Candidate: TypeAlias = tuple[Node | bool, Asked]
+"""What is left to ask of a condition."""
+
+
+class _Left(NamedTuple):
+    """What is left to ask of an actor's requests."""
+
+    steady: Steady | None
+    candidates: list[Candidate]
 
 
 class _Entry(NamedTuple):
     """The rules that can match under one key, and those of them that can match a certain actor."""
 
     candidates: list[Candidate]
-    by_actor: dict[Actor, list[Candidate]]
-
-
-class Key(NamedTuple):
-    """What the index knows of an activity before any rule is asked."""
-
-    verb: str
-    resource: str
-    subresource: str
-    api_group: str
-    stage: str
-    code: int | None
-    decision: str
-    identity_kind: str
-    impersonated: bool
+    by_actor: dict[Actor, _Left]
 
 
 class Engine:
@@ -69,68 +69,105 @@ class Engine:
     def __init__(self, rules: Sequence[CompiledRule], memory: Memory | None = None) -> None:
         self.memory = Memory() if memory is None else memory
         self.memory.keep_only(rule.metadata.id for rule in rules)
-        self._correlator = Correlator(self.memory)
         self._newness = Newness(self.memory)
-        self._correlations = [(rule.metadata, rule.correlation) for rule in rules if rule.correlation]
-        self._correlator.begin(self._correlations)
-        self._begun = False
-        self._conditions = [(rule.metadata, rule.first_seen) for rule in rules if rule.first_seen]
-        self._rules = _by_question(rules)
+        self._chains = chains(_correlations(rules), self.memory)
+        self._rules = tuple(rules)
+        self._candidates = self._by_question()
         self._by_resource: dict[tuple[str, str, str], list[Candidate]] = {}
         self._by_key: dict[tuple[object, ...], _Entry] = {}
+        self._steady: dict[tuple[tuple[Node | bool, Watches], ...], Steady] = {}
         self._actors_known = 0
 
     def match(self, activities: Sequence[Activity]) -> list[Match]:
         """Every rule that fires on every activity, in their order."""
-        if activities and not self._begun:
-            self._begun = True
-            self._newness.begin(activities[0].received_time, self._conditions)
+        if activities:
+            self._newness.begin(activities[0].received_micros)
         matches: list[Match] = []
         by_key = self._by_key
         for activity in activities:
-            key = _key(activity)
+            key = key_of(activity)
             entry = by_key.get(key) or self._index(Key(*key))
             if not entry.candidates:
                 continue
-            actor = _actor(activity)
-            candidates = entry.by_actor.get(actor)
-            if candidates is None:
-                candidates = self._index_actor(entry, actor, activity)
-            if candidates:
-                matches += self._ask(candidates, activity)
+            actor = actor_of(activity)
+            left = entry.by_actor.get(actor)
+            if left is None:
+                left = self._index_actor(entry, actor, activity)
+            steady, candidates = left
+            new = steady.see(activity) if steady is not None else ()
+            if candidates or new:
+                matches += self._ask(candidates, new, activity)
         return matches
 
-    def _ask(self, candidates: Sequence[Candidate], activity: Activity) -> list[Match]:
-        """Put to an activity what the index could not decide."""
-        fired: list[tuple[int, CompiledRule, bool]] = []
-        for node, rules in candidates:
+    def _ask(self, candidates: Sequence[Candidate], new: Sequence[int], activity: Activity) -> list[Match]:
+        """Put to an activity what the index could not decide; `new` are the rules that it is known to be new to."""
+        fired = [(rank, False) for rank in new]
+        steps: list[tuple[Chain, Fired]] = []
+        for node, asked in candidates:
             verdict = node if isinstance(node, bool) else node.evaluate(activity)
-            if verdict is not False:
-                fired += [(rank, rule, verdict is None) for rank, rule in rules]
-        if not fired:
-            return []
-        fired.sort(key=itemgetter(0))
+            if verdict is False:
+                continue
+            ranks, watches, bases = asked
+            for watch in watches:
+                if watch.look(activity):
+                    ranks += watch.ranks
+            if ranks:
+                fired += [(rank, verdict is None) for rank in ranks]
+            if bases:
+                steps += [(chain, (base, verdict is True)) for chain, base in bases]
+        matches: list[RankedMatch] = []
+        if steps:
+            matches += _seen_by_chains(steps, activity)
+        if fired:
+            matches += self._alone(fired, activity)
+        matches.sort(key=itemgetter(0))
+        return [match for _, match in matches]
+
+    def _alone(self, fired: Sequence[tuple[int, bool]], activity: Activity) -> Iterator[RankedMatch]:
+        """The matches of rules that ask of one request only, given by rank and whether a hidden body decides."""
         groups: dict[tuple[str, ...], tuple[str, ...]] = {}  # fields are read once for all rules that group by them
-        matches: list[Match] = []
-        for _, rule, degraded in fired:
-            if rule.correlation is not None:
-                verdict = None if degraded else True
-                matches += self._correlator.see(rule.metadata, rule.correlation, activity, verdict)
-                continue
-            if rule.first_seen is not None and not self._newness.see(rule.metadata, rule.first_seen, activity):
-                continue
+        for rank, degraded in fired:
+            rule = self._rules[rank]
             names = rule.metadata.group_by
             group = groups.get(names)
             if group is None:
                 group = groups[names] = group_values(rule, activity)
-            matches.append(Match(rule.metadata, activity, group, degraded))
-        return matches
+            yield rank, Match(rule.metadata, activity, group, degraded)
 
     def advance(self, now: datetime) -> None:
         """Move event time on; what is too old to matter is forgotten."""
         self.memory.now_micros = max(self.memory.now_micros, to_micros(now))
-        self._correlator.advance(self._correlations)
-        self._newness.advance(self._conditions)
+        for chain in self._chains:
+            chain.advance()
+        self._newness.advance()
+
+    def _by_question(self) -> list[Candidate]:
+        """The rules by what they ask: rules of one detection share its compiled condition, see load.py.
+
+        A correlation is asked by its base rules, which other rules have as well, or are.
+        """
+        nodes: dict[int, Node] = {}
+        alone: dict[int, list[int]] = {}
+        new: dict[int, list[NewnessRule]] = {}
+        steps: dict[int, list[tuple[Chain, int]]] = {}
+        for rank, rule in enumerate(self._rules):
+            if rule.correlation is None:
+                nodes[id(rule.node)] = rule.node
+                if rule.first_seen is None:
+                    alone.setdefault(id(rule.node), []).append(rank)
+                else:
+                    new.setdefault(id(rule.node), []).append(NewnessRule(rank, rule.metadata, rule.first_seen))
+        for chain in self._chains:
+            for place, base in enumerate(chain.correlation.bases):
+                nodes[id(base.node)] = base.node
+                steps.setdefault(id(base.node), []).append((chain, place))
+        return [
+            (
+                node,
+                Asked(tuple(alone.get(key, ())), self._newness.watches(new.get(key, ())), tuple(steps.get(key, ()))),
+            )
+            for key, node in nodes.items()
+        ]
 
     def _index(self, key: Key) -> _Entry:
         """Specialise the rules to a key, in two steps: of many rules, few are left after the first."""
@@ -138,89 +175,68 @@ class Engine:
         resource = key[:3]
         related = self._by_resource.get(resource)
         if related is None:
-            related = self._by_resource[resource] = _specialise(self._rules, _known_of_resource(key))
-        entry = self._by_key[key] = _Entry(_specialise(related, _known(key)), {})
+            related = self._by_resource[resource] = _specialise(self._candidates, known_of_resource(key))
+        entry = self._by_key[key] = _Entry(_specialise(related, known_of_key(key)), {})
         return entry
 
-    def _index_actor(self, entry: _Entry, actor: Actor, activity: Activity) -> list[Candidate]:
-        candidates = _specialise(entry.candidates, {field.path: field.read(activity) for field in _ACTOR_FIELDS})
+    def _index_actor(self, entry: _Entry, actor: Actor, activity: Activity) -> _Left:
+        candidates = _specialise(entry.candidates, known_of_actor(activity))
+        left = self._left(candidates)
         if len(activity.event.user_agent) <= _USER_AGENT_CHARACTERS:
             self._forget()
             self._actors_known += 1
-            entry.by_actor[actor] = candidates
-        return candidates
+            entry.by_actor[actor] = left
+        return left
+
+    def _left(self, candidates: Sequence[Candidate]) -> _Left:
+        """Part what goes by the actor and its token alone from what must be asked of each request."""
+        watched: list[tuple[Node | bool, Watches]] = []
+        others: list[Candidate] = []
+        for node, asked in candidates:
+            rest = asked
+            if Steady.fits(node, asked.watches):
+                watched.append((node, asked.watches))
+                rest = asked._replace(watches=())
+            if rest is asked or rest.ranks or rest.steps:
+                others.append((node, rest))
+        key = tuple(watched)
+        steady = self._steady.setdefault(key, Steady(key)) if key else None  # one for all resources: fewer to learn
+        return _Left(steady, others)
 
     def _forget(self) -> None:
         if len(self._by_key) + self._actors_known >= _KEYS_KEPT:
             self._by_key.clear()
             self._by_resource.clear()
+            self._steady.clear()
             self._actors_known = 0
 
 
-def _by_question(rules: Sequence[CompiledRule]) -> list[Candidate]:
-    """The rules by what they ask: rules of one detection share its compiled condition, see load.py."""
-    questions: dict[int, tuple[Node, list[RankedRule]]] = {}
+def _correlations(rules: Sequence[CompiledRule]) -> Iterator[CorrelationRule]:
     for rank, rule in enumerate(rules):
-        questions.setdefault(id(rule.node), (rule.node, []))[1].append((rank, rule))
-    return [(node, tuple(ranked)) for node, ranked in questions.values()]
+        if rule.correlation is not None:
+            yield CorrelationRule(rank, rule.metadata, rule.correlation)
+
+
+def _seen_by_chains(steps: Sequence[tuple[Chain, Fired]], activity: Activity) -> Iterator[RankedMatch]:
+    """Give each correlation the base rules of it that fired, all at once: a request is one sighting."""
+    if len(steps) == 1:
+        ((chain, fired),) = steps
+        yield from chain.see(activity, (fired,))
+        return
+    by_chain: dict[Chain, list[Fired]] = {}
+    for chain, fired in steps:
+        by_chain.setdefault(chain, []).append(fired)
+    for chain, all_fired in by_chain.items():
+        yield from chain.see(activity, sorted(all_fired))
 
 
 def _specialise(candidates: Sequence[Candidate], known: Known) -> list[Candidate]:
     left: list[Candidate] = []
-    for node, rules in candidates:
+    for node, asked in candidates:
         rest = node if isinstance(node, bool) else node.specialise(known)
         if rest is not False:
-            left.append((rest, rules))
+            left.append((rest, asked))
     return left
-
-
-def _known_of_resource(key: Key) -> Known:
-    return {
-        "verb": _values(key.verb),
-        "objectRef.resource": _values(key.resource),
-        "objectRef.subresource": _values(key.subresource),
-    }
-
-
-def _known(key: Key) -> Known:
-    known: dict[str, Values] = {
-        "objectRef.apiGroup": _values(key.api_group),
-        "stage": _values(key.stage),
-        "responseStatus.code": () if key.code is None else (key.code,),
-        f"annotations.{DECISION}": _values(key.decision),
-        "detector.identity.kind": _values(key.identity_kind),
-    }
-    if not key.impersonated:
-        known["impersonatedUser"] = ()
-    return known
-
-
-def _values(text: str) -> Values:
-    return (text,) if text else ()
-
-
-def _key(activity: Activity) -> tuple[str, str, str, str, str, int | None, str, str, bool]:
-    """The fields of a `Key`, as the plain tuple that equals it: one is made for every event."""
-    event = activity.event
-    ref = event.object_ref
-    status = event.response_status
-    resource, subresource, api_group = ("", "", "") if ref is None else (ref.resource, ref.subresource, ref.api_group)
-    return (
-        event.verb,
-        resource,
-        subresource,
-        api_group,
-        event.stage,
-        None if status is None else status.code,
-        event.annotations.get(DECISION, ""),
-        activity.identity.kind,
-        event.impersonated_user is not None,
-    )
-
-
-def _actor(activity: Activity) -> Actor:
-    event = activity.event
-    return (activity.addresses.source_ip, event.user_agent, event.user.username, *event.user.groups)
 
 
 def group_values(rule: CompiledRule, activity: Activity) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ Native names are those of `audit.k8s.io/v1`. A path leads through objects and in
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final, TypeAlias
 
@@ -73,6 +74,7 @@ class Field:
     """
 
 
+@lru_cache(maxsize=4096)  # so that two tests of one field read the same `Field`, and become one
 def resolve(name: str) -> Field | None:
     """Find the field that a rule names; None if no audit event has it."""
     path = ALIASES.get(name, name)

@@ -4,41 +4,29 @@ Only what was seen before decides, in event time and to the minute: the same req
 restart, is as new. A late request can make the first sight earlier, but takes back no alert.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from detector import metrics
 from detector.activity import Activity
 from detector.match import Rule
 from detector.sigma.fields import Field
 from detector.sigma.groups import accountable, combinations
-from detector.sigma.memory import Group, GroupKey, Groups, Memory, Term, from_micros, to_micros
+from detector.sigma.memory import Group, GroupKey, Groups, Memory, Term, divided
 
 _GROUPS_KEPT: Final = 50_000  # of a rule: as many tokens as a large cluster's pods use in a day; half a kilobyte each
 _TERMS_KEPT: Final = 500  # of a group; whoever is seen with more has no habit in this respect
-_SIGNATURES_KEPT: Final = 100_000
-_CREDENTIAL: Final = "authentication.kubernetes.io/credential-id"
-_NODE: Final = "authentication.kubernetes.io/node-name"
-_STEADY_PATHS: Final = frozenset(
-    {
-        "detector.client.program",
-        "detector.source.network",
-        "detector.source.ip",
-        "user.username",
-        f"user.extra.{_CREDENTIAL}",
-        f"user.extra.{_NODE}",
-    }
-)
-"""Fields that an identity's requests have in common for hours."""
-_NEVER: Final = (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 _ONE: Final[list[GroupKey]] = [()]
 _MINUTE_MICROS: Final = 60_000_000
 _DAY_MICROS: Final = 86_400_000_000
 _SILENT_KEPT_MICROS: Final = 400 * _DAY_MICROS  # how long somebody who may come back is remembered: a year and a bit
 _GROUP_FORGOTTEN: Final = metrics.FORGOTTEN.labels("group")
 _TERM_FORGOTTEN: Final = metrics.FORGOTTEN.labels("term")
+
+
+Place: TypeAlias = tuple[GroupKey, GroupKey]
+"""A group, and a term of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,104 +61,164 @@ class FirstSeen:
         return max(_SILENT_KEPT_MICROS, self.memory_micros) if self.of_silence else self.memory_micros
 
 
-class Newness:
-    """Remembers what groups were seen with, and tells what is new."""
+@dataclass(frozen=True, slots=True)
+class NewnessRule:
+    """A first-seen condition, and the rule whose alerts it is about."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-        self._steady: set[str] = set()
-        self._fresh: dict[tuple[str, ...], tuple[datetime, datetime]] = {}
-        """By signature, when a request is a repeat for sure: spares looking it up in the memory."""
+    rank: int
+    """The rule's place among all of them."""
+    rule: Rule
+    condition: FirstSeen
 
-    def _remember(self, signature: tuple[str, ...], fresh: int) -> None:
-        if len(self._fresh) >= _SIGNATURES_KEPT:
-            self._fresh.clear()
-        self._fresh[signature] = (from_micros(fresh), from_micros(fresh + _MINUTE_MICROS))
 
-    def begin(self, time: datetime, conditions: Iterable[tuple[Rule, FirstSeen]]) -> None:
-        """Let rules that nothing is remembered of begin; must come before the first request."""
-        for rule, condition in conditions:
-            if {field.path for field in (*condition.fields, *condition.group_fields)} <= _STEADY_PATHS:
-                self._steady.add(rule.id)
-            found = self._memory.groups.get(rule.id)
-            if found is None or found.shape != condition.shape:
-                self._memory.groups[rule.id] = Groups(condition.shape, started_micros=to_micros(time))
+class Watch:
+    """Rules that ask whether the same is new, differing in what they say of themselves; they share what is remembered.
 
-    def see(self, rule: Rule, condition: FirstSeen, activity: Activity) -> bool:
-        """Take a request that the rule's detection fired on; true if it is a first sight, or folds with one."""
-        signature = _signature(rule, activity) if rule.id in self._steady else None
-        if signature is not None:
-            fresh_from, fresh_until = self._fresh.get(signature, _NEVER)
-            if fresh_from <= activity.received_time < fresh_until:
-                return False
-        found = self._memory.groups[rule.id]
-        micros = to_micros(activity.received_time)
-        terms = combinations(condition.fields, activity)
-        keys = combinations(condition.group_fields, activity) if condition.group_fields else _ONE
-        if not condition.across_identities:
-            owner = accountable(activity)
-            keys = [(*owner, *parts) for parts in keys]
-        if len(keys) == 1 and len(terms) == 1:
-            fresh = _fresh(found.groups.get(keys[0]), terms[0])
-            if fresh is not None and fresh <= micros < fresh + _MINUTE_MICROS:
-                if signature is not None:
-                    self._remember(signature, fresh)
-                return False
+    Args:
+        ranks: of the rules, their places among all.
+        condition: what they ask.
+        fold_seconds: of their alerts: whatever folds with a first sight is one too.
+        found: what they remember.
+    """
+
+    def __init__(self, ranks: Sequence[int], condition: FirstSeen, fold_seconds: int, found: Groups) -> None:
+        self.ranks = tuple(ranks)
+        self.condition = condition
+        self.paths = frozenset(field.path for field in (*condition.fields, *condition.group_fields))
+        self._fold_micros = fold_seconds * 1_000_000
+        self._found = found
+
+    def place(self, activity: Activity) -> Place | None:
+        """Where a request belongs, if that is one group and one term, as nearly always."""
+        terms, keys = self._terms(activity), self._keys(activity)
+        return (keys[0], terms[0]) if len(keys) == 1 and len(terms) == 1 else None
+
+    def is_repeat(self, place: Place, micros: int) -> bool:
+        """Take a request if it is a repeat, which most are, and shows nothing new: what `see` comes to for those."""
+        key, term_key = place
+        groups = self._found.groups
+        group = groups.get(key)
+        term = None if group is None else group.terms.get(term_key)
+        if group is None or term is None or term.new:
+            return False
+        since = micros - term.last_micros
+        if 0 <= since < _MINUTE_MICROS:
+            return True  # to the minute is enough
+        if not 0 <= since <= self.condition.memory_micros:
+            return False
+        groups[key] = groups.pop(key)
+        if len(group.terms) > 1:
+            group.terms[term_key] = group.terms.pop(term_key)
+        term.last_micros = micros
+        group.last_micros = max(group.last_micros, micros)
+        return True
+
+    def look(self, activity: Activity) -> bool:
+        """Take a request that the rules' detection fired on; true if it is a first sight, or folds with one."""
+        place = self.place(activity)
+        return (place is None or not self.is_repeat(place, activity.received_micros)) and self.see(activity)
+
+    def see(self, activity: Activity) -> bool:
+        """Take a request that may be no repeat."""
+        condition, found, micros = self.condition, self._found, activity.received_micros
+        terms = self._terms(activity)
         since = found.started_micros if condition.new_groups else micros
         new = False
-        for key in keys:
+        for key in self._keys(activity):
             group = _group_of(found, key, since, micros - condition.kept_micros)
-            fold_micros = rule.fold_seconds * 1_000_000
             # All of them: whatever else is new in this request must not be new again in the next.
-            new |= any([_is_new(group, term, micros, condition, fold_micros) for term in terms])  # noqa: C419
+            new |= any([_is_new(group, term, micros, condition, self._fold_micros) for term in terms])  # noqa: C419
             group.last_micros = max(group.last_micros, micros)
         while len(found.groups) > _GROUPS_KEPT:
             del found.groups[next(iter(found.groups))]
             _GROUP_FORGOTTEN.inc()
         return new
 
-    def advance(self, conditions: Iterable[tuple[Rule, FirstSeen]]) -> None:
+    def begin(self, micros: int) -> None:
+        """Tell when the rules are first at work."""
+        self._found.started_micros = micros
+
+    def advance(self, now_micros: int) -> None:
         """Forget, once a day, what is so old that it would be new again."""
-        now = self._memory.now_micros
-        for rule, condition in conditions:
-            found = self._memory.groups.get(rule.id)
-            if found is None or now - found.swept_micros < _DAY_MICROS:
-                continue
-            found.swept_micros = now
-            found.groups = {
-                key: group
-                for key, group in found.groups.items()
-                if group.last_micros + condition.kept_micros >= now - _DAY_MICROS  # a day, for those that come late
+        condition, found = self.condition, self._found
+        if now_micros - found.swept_micros < _DAY_MICROS:
+            return
+        found.swept_micros = now_micros
+        found.groups = {
+            key: group
+            for key, group in found.groups.items()
+            if group.last_micros + condition.kept_micros >= now_micros - _DAY_MICROS  # a day, for those that come late
+        }
+        if condition.of_silence:
+            return
+        for group in found.groups.values():
+            group.terms = {
+                key: term
+                for key, term in group.terms.items()
+                if term.last_micros + condition.memory_micros >= now_micros - _DAY_MICROS
             }
-            if condition.of_silence:
-                continue
-            for group in found.groups.values():
-                group.terms = {
-                    key: term
-                    for key, term in group.terms.items()
-                    if term.last_micros + condition.memory_micros >= now - _DAY_MICROS
-                }
+
+    def _terms(self, activity: Activity) -> list[GroupKey]:
+        return combinations(self.condition.fields, activity)
+
+    def _keys(self, activity: Activity) -> list[GroupKey]:
+        condition = self.condition
+        keys = combinations(condition.group_fields, activity) if condition.group_fields else _ONE
+        if condition.across_identities:
+            return keys
+        owner = accountable(activity)
+        return [(*owner, *parts) for parts in keys]
 
 
-def _signature(rule: Rule, activity: Activity) -> tuple[str, ...]:
-    """All that the fields of a steady condition read."""
-    event = activity.event
-    extra = event.user.extra
-    return (
-        rule.id,
-        activity.identity.name,
-        activity.addresses.source_ip,
-        event.user_agent,
-        *extra.get(_CREDENTIAL, ()),
-        "",
-        *extra.get(_NODE, ()),
-    )
+Watches: TypeAlias = tuple[Watch, ...]
+"""Those that hang on one detection, and so see the same requests."""
 
 
-def _fresh(group: Group | None, key: GroupKey) -> int | None:
-    """From when on, for a minute, a term's repeats are neither new nor need to be remembered; most requests are one."""
-    term = None if group is None else group.terms.get(key)
-    return None if term is None or term.new else term.last_micros
+class Newness:
+    """Remembers what groups were seen with, and tells what is new.
+
+    Args:
+        memory: of all rules.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._watches: list[Watch] = []
+        self._waiting: list[tuple[Watch, Groups, list[str]]] = []
+        """Rules that nothing is remembered of: they begin with the first request."""
+        self._taken: set[int] = set()
+
+    def watches(self, rules: Iterable[NewnessRule]) -> Watches:
+        """Put together those of one detection's rules that ask the same, for as long as they remember the same."""
+        alike: dict[tuple[FirstSeen, int], list[NewnessRule]] = {}
+        for rule in rules:
+            alike.setdefault((rule.condition, rule.rule.fold_seconds), []).append(rule)
+        made: list[Watch] = []
+        for (condition, fold_seconds), copies in alike.items():
+            ids = [copy.rule.id for copy in copies]
+            start = Groups(condition.shape, started_micros=0)
+            for found, places in divided(self._memory.groups, ids, start, self._taken):
+                watch = Watch([copies[place].rank for place in places], condition, fold_seconds, found)
+                made.append(watch)
+                sharing = [ids[place] for place in places]
+                if found is start:
+                    self._waiting.append((watch, found, sharing))
+                else:
+                    self._memory.groups.update(dict.fromkeys(sharing, found))
+        self._watches += made
+        return tuple(made)
+
+    def begin(self, micros: int) -> None:
+        """Let rules that nothing is remembered of begin, if they wait for it; must come before the first request."""
+        for watch, found, rule_ids in self._waiting:
+            watch.begin(micros)
+            self._memory.groups.update(dict.fromkeys(rule_ids, found))
+        self._waiting.clear()
+
+    def advance(self) -> None:
+        """Let time go on."""
+        for watch in self._watches:
+            watch.advance(self._memory.now_micros)
 
 
 def _group_of(found: Groups, key: GroupKey, since: int, horizon: int) -> Group:

@@ -5,6 +5,7 @@ that body is needed. Custom resources are left out: no list knows them.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from detector.audit_policy import SECRET_BODIES, Attributes, AuditLevel, Policy
@@ -113,7 +114,7 @@ RESOURCES: Final[dict[str, tuple[str, ...]]] = {
 
 def needs(rule: CompiledRule) -> tuple[Need, ...]:
     """Every kind of write whose body the rule looks into."""
-    return tuple(_needs(rule.node))
+    return _needs(rule.node)
 
 
 def lacking(rule: CompiledRule, policy: Policy) -> tuple[Need, ...]:
@@ -137,7 +138,12 @@ def _request(need: Need) -> Attributes:
     )
 
 
-def _needs(node: Node) -> Iterator[Need]:
+@lru_cache(maxsize=1024)  # rules of one detection share its tree, and nearly a hundred kinds of write are put to it
+def _needs(node: Node) -> tuple[Need, ...]:
+    return tuple(_find_needs(node))
+
+
+def _find_needs(node: Node) -> Iterator[Need]:
     for api_group, resources in RESOURCES.items():
         for text in resources:
             resource, _, subresource = text.partition("/")

@@ -14,7 +14,8 @@ from sigma.correlations import SigmaCorrelationTimespan
 from sigma.exceptions import SigmaTimespanError
 
 from detector.sigma.compile import Node, Or
-from detector.sigma.correlate import SIGHTINGS_OF_GROUP, Base, Correlation, CorrelationType
+from detector.sigma.correlate import SIGHTINGS_OF_GROUP
+from detector.sigma.correlation import Base, Correlation, CorrelationType
 from detector.sigma.fields import Field as EventField
 from detector.sigma.fields import catalogue, resolve
 from detector.sigma.parse import UnsupportedError

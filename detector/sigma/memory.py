@@ -1,11 +1,13 @@
 """Memory: what correlations and first-seen conditions remember of the past, as it is stored over a restart.
 
-Times are those of receipt, in whole microseconds, so that two spans of equal length compare equal.
+Times are those of receipt, in whole microseconds, so that two spans of equal length compare equal. What there are many
+of has `gc=False`: none of it can be part of a cycle, and looking for one took a fifth of a replay.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -33,7 +35,7 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + micros * _MICROSECOND
 
 
-class Sighting(msgspec.Struct):
+class Sighting(msgspec.Struct, gc=False):
     """A request that a base rule of a correlation fired on: all that an alert needs of it, and no more."""
 
     micros: int
@@ -87,19 +89,31 @@ class Sighting(msgspec.Struct):
         return activity
 
 
-def sighting_of(activity: Activity) -> Sighting:
+def sighting_of(activity: Activity, proven: int, unproven: int, values: tuple[str, ...]) -> Sighting:
     """Take from an activity what an alert would tell of it."""
     identity = activity.identity
     return Sighting(
-        micros=to_micros(activity.received_time),
-        key=activity.request_key,
-        request=from_activity(activity),
-        stage_micros=to_micros(activity.time),
-        identity_kind=identity.kind,
-        user_name=identity.name,
-        service_namespace=identity.namespace,
-        effective_name=identity.effective_name,
+        activity.received_micros,
+        activity.request_key,
+        from_activity(activity),
+        to_micros(activity.time),
+        identity.kind,
+        identity.name,
+        identity.namespace,
+        identity.effective_name,
+        proven,
+        unproven,
+        values,
     )
+
+
+def add_to(known: Sighting, proven: int, unproven: int, values: tuple[str, ...]) -> bool:
+    """Take what another base rule, or another stage of the request, adds; true if that is anything."""
+    before = (known.proven, known.unproven, known.values)
+    known.proven |= proven
+    known.unproven |= unproven
+    known.values = tuple(dict.fromkeys((*known.values, *values)))
+    return before != (known.proven, known.unproven, known.values)
 
 
 class Sightings(msgspec.Struct):
@@ -113,7 +127,7 @@ class Sightings(msgspec.Struct):
     swept_micros: int = 0
 
 
-class Term(msgspec.Struct):
+class Term(msgspec.Struct, gc=False):
     """One combination of values that a group was seen with."""
 
     first_micros: int
@@ -122,7 +136,7 @@ class Term(msgspec.Struct):
     """It was a first sight worth an alert, and so are its repeats within the same fold window."""
 
 
-class Group(msgspec.Struct):
+class Group(msgspec.Struct, gc=False):
     """What one group was seen with."""
 
     since_micros: int
@@ -154,3 +168,37 @@ class Memory(msgspec.Struct):
         known = frozenset(rule_ids)
         self.sightings = {rule_id: kept for rule_id, kept in self.sightings.items() if rule_id in known}
         self.groups = {rule_id: kept for rule_id, kept in self.groups.items() if rule_id in known}
+
+
+_KeptT = TypeVar("_KeptT", Sightings, Groups)
+
+
+def divided(
+    kept: Mapping[str, _KeptT], rule_ids: Sequence[str], start: _KeptT, taken: set[int]
+) -> Iterator[tuple[_KeptT, list[int]]]:
+    """Divide rules that ask the same by what they remember, which is mostly the same: they need only one memory of it.
+
+    Args:
+        kept: what is remembered, by rule id.
+        rule_ids: of the rules.
+        start: what a rule begins with that nothing is kept of, or something of another shape.
+        taken: which memories other rules have already, by `id`; rules that a change has parted get a copy of theirs.
+
+    Yields:
+        A memory, and the places of the rules that share it.
+    """
+    parts: list[tuple[_KeptT, list[int]]] = []
+    for place, rule_id in enumerate(rule_ids):
+        found = kept.get(rule_id)
+        if found is None or found.shape != start.shape:
+            found = start
+        for memory, places in parts:
+            if memory is found or memory == found:
+                places.append(place)
+                break
+        else:
+            parts.append((found, [place]))
+    for memory, places in parts:
+        own = deepcopy(memory) if id(memory) in taken else memory
+        taken.add(id(own))
+        yield own, places

@@ -58,8 +58,12 @@ _KEYS: Final = {
 """Words in the names of pySigma's exceptions that are not the key itself, once the detections have been checked."""
 
 
-def parse(document: dict[str, Any]) -> SigmaRule:
+def parse(document: dict[str, Any], *, checked: bool = False) -> SigmaRule:
     """Parse a rule; its condition comes from `parse_condition`.
+
+    Args:
+        document: the rule.
+        checked: its detection is known to be without fault.
 
     Raises:
         UnsupportedError: for what is no Sigma, or what pySigma would read differently from what it says.
@@ -68,7 +72,7 @@ def parse(document: dict[str, Any]) -> SigmaRule:
         raise UnsupportedError("Sigma filter documents are not supported", "filter")
     _check_id(document)
     detection = document.get("detection")
-    if isinstance(detection, dict):
+    if isinstance(detection, dict) and not checked:
         _check(detection)
     with _told():
         return SigmaRule.from_dict(document, policy=_POLICY)

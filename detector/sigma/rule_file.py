@@ -5,7 +5,7 @@ the parser meets is checked and built in the same pass.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -118,26 +118,31 @@ class _Builder:
     """Builds documents from the parser's events, one by one: a file of brackets is refused before it costs time."""
 
     def __init__(self, content: bytes) -> None:
-        self._events: Iterator[Any] = yaml.parse(content, Loader=_Loader)
+        # What `yaml.parse` does too, with a generator and two calls more for each event.
+        self._next_event: Callable[[], Any] = _Loader(content).get_event
         self._nodes = 0
         self._depth = 0
         self._of_key: dict[str, int] = {}
 
     def documents(self) -> _Parts:
         """Each document, which must be a mapping."""
-        for event in self._events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                yield self._part(self._next(), "a rule is a YAML mapping")
+        for _ in self._starts():
+            yield self._part(self._next(), "a rule is a YAML mapping")
 
     def entries(self) -> _Parts:
         """Each entry of the only document, which must be a list of mappings."""
-        starts = (event for event in self._events if isinstance(event, yaml.DocumentStartEvent))
-        for number, _ in enumerate(starts):
+        for number, _ in enumerate(self._starts()):
             root = self._next()
             if number or type(root) is not yaml.SequenceStartEvent:
                 raise YamlError(_line(root), "must be one YAML list: each entry begins with `- `")
             while type(event := self._next()) is not yaml.SequenceEndEvent:
                 yield self._part(event, "an entry is a YAML mapping")
+
+    def _starts(self) -> Iterator[yaml.Event]:
+        """The beginning of each document."""
+        while (event := self._next_event()) is not None:
+            if isinstance(event, yaml.DocumentStartEvent):
+                yield event
 
     def _part(self, first: Any, otherwise: str) -> tuple[dict[str, Any], Lines]:
         self._of_key = {}
@@ -148,7 +153,7 @@ class _Builder:
 
     def _next(self) -> Any:
         """The event after the last one, if it may stand in a file."""
-        event = next(self._events)
+        event = self._next_event()
         kind = type(event)
         if kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             return event
