@@ -134,10 +134,11 @@ class Pipeline:
         self.checkpoint()
 
     def _adopt(self, detections: Detections | None) -> None:
-        """Put new rules and exceptions in the place of the old; open alerts stay, and so do the counts of hits."""
+        """Put new rules and exceptions in the place of the old; open alerts stay, and so does what is remembered."""
         if detections is not None:
-            self.engine, self.exceptions = detections.engine, detections.exceptions.counting_on(self.exceptions)
-            self.snapshot.exception_hits = self.exceptions.hits
+            self.engine = Engine(detections.rules, self.engine.memory)
+            self.exceptions = detections.exceptions.counting_on(self.exceptions)
+            self.snapshot.memory, self.snapshot.exception_hits = self.engine.memory, self.exceptions.hits
 
     def _process(self, batch: Batch) -> None:
         decoded = self.format.decode(batch.values, batch.positions)

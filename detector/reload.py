@@ -15,7 +15,6 @@ import structlog
 from detector import metrics
 from detector.errors import DetectorError
 from detector.exceptions import Exceptions
-from detector.sigma.engine import Engine
 from detector.sigma.load import CompiledRule
 
 log = structlog.get_logger(__name__)
@@ -30,7 +29,6 @@ class Detections(NamedTuple):
     """What is looked for, and what of it is fine: loaded together, for an exception names rules."""
 
     rules: Sequence[CompiledRule]
-    engine: Engine
     exceptions: Exceptions
 
 

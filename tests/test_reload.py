@@ -14,7 +14,6 @@ from detector.exceptions import Exceptions
 from detector.exceptions.edit import as_yaml
 from detector.exceptions.load import known_rules, load
 from detector.reload import Detections, Reloader
-from detector.sigma.engine import Engine
 from detector.sigma.load import load as load_rules
 from tests.events import EXEC, line
 from tests.exceptions.build import entry
@@ -46,7 +45,7 @@ class Files:
         """Load as `run` does."""
         self.loads += 1
         rules = load_rules(self.rules)
-        return Detections(rules, Engine(rules), Exceptions(load(self.exceptions, known_rules(rules), shipped=False)))
+        return Detections(rules, Exceptions(load(self.exceptions, known_rules(rules), shipped=False)))
 
     def write(self, path: Path, content: str) -> None:
         """Write a file; its time of change is one that no earlier write had."""

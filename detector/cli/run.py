@@ -48,6 +48,7 @@ def run(
     from detector.normalise import normalise
     from detector.pipeline import Pipeline
     from detector.reload import Reloader
+    from detector.sigma.engine import Engine
     from detector.sinks.dead_letter import DeadLetterFile
     from detector.state import StateFile
 
@@ -61,7 +62,7 @@ def run(
     with ExitStack() as opened:
         state = opened.enter_context(closing(StateFile(settings.state.directory)))
         snapshot = state.load()
-        detections = load_detections(settings, snapshot.memory)
+        detections = load_detections(settings)
         sink = opened.enter_context(closing(open_sink(settings.sink)))
         source = opened.enter_context(closing(open_source(settings.source, snapshot.positions)))
         if settings.metrics.port is not None:
@@ -71,7 +72,7 @@ def run(
             format=Format(settings.format),
             normalise=normalise,
             locator=locator,
-            engine=detections.engine,
+            engine=Engine(detections.rules, snapshot.memory),
             health=open_monitor(locator, detections.rules),
             folder=Folder(settings.cluster, state=snapshot.folder),
             behaviour=_open_behaviour(settings.model, snapshot),

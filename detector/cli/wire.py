@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from detector.reload import Detections
     from detector.score import BehaviourState
     from detector.sigma.load import CompiledRule
-    from detector.sigma.memory import Memory
     from detector.sinks import Sink
     from detector.sources import Source
 
@@ -44,13 +43,12 @@ def load_exceptions(given: str | None, settings: "Settings", rules: "Sequence[Co
     return Exceptions(load(path, known, shipped=settings.exceptions.shipped))
 
 
-def load_detections(settings: "Settings", memory: "Memory | None" = None) -> "Detections":
-    """Rules and exceptions of the settings; `memory` is what rules that remember go on from."""
+def load_detections(settings: "Settings") -> "Detections":
+    """Rules and exceptions of the settings."""
     from detector.reload import Detections
-    from detector.sigma.engine import Engine
 
     rules = load_rules(None, settings)
-    return Detections(rules, Engine(rules, memory), load_exceptions(None, settings, rules))
+    return Detections(rules, load_exceptions(None, settings, rules))
 
 
 def detection_paths(settings: "Settings") -> list[Path]:
