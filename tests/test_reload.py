@@ -28,6 +28,26 @@ detection:
   selection: {objectRef.subresource: exec}
   condition: selection
 """
+BURST = """
+title: Burst
+id: 7f1c0c5e-2a57-4b0e-9d3f-0a6c1a2b3c4d
+level: high
+correlation:
+  type: event_count
+  rules: refused
+  group-by: user.username
+  timespan: 5m
+  condition: {gte: 3}
+---
+title: Refused
+name: refused
+id: 8f1c0c5e-2a57-4b0e-9d3f-0a6c1a2b3c4d
+level: low
+logsource: {product: kubernetes, service: audit}
+detection:
+  selection: {responseStatus.code: 403}
+  condition: selection
+"""
 RULE_ID = "6f1c0c5e-2a57-4b0e-9d3f-0a6c1a2b3c4d"
 
 
@@ -225,3 +245,19 @@ def test_every_problem_is_a_line_of_its_own(files: Files) -> None:
     with capture_logs() as logs:
         assert reloader.poll() is None
     assert [each["problem"] for each in logs] == ["a.yml:1: first", "b.yml:2: second"]
+
+
+def test_rules_that_remember_go_on_with_what_they_remembered(files: Files) -> None:
+    """Two of three refusals came before the new set, and one after it: together they are enough."""
+    files.write(files.rules / "burst.yml", BURST)
+
+    def reload() -> Detections | None:
+        files.reloader.request()
+        return files.reloader.poll()
+
+    sink = Kept()
+    refused = [[line(responseStatus={"code": 403}, requestURI=f"/api/v1/pods/{number}")] for number in range(3)]
+    run = pipeline(Memory(refused), sink, rules=load_rules(files.rules))
+    run.reload = reload
+    run.run()
+    assert [alert.document.rule.name for alert in sink.stored.values()] == ["Burst"]

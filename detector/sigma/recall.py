@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from detector.sigma.correlate import Correlation, CorrelationType
+from detector.sigma.correlation import Correlation, CorrelationType
 from detector.sigma.first_seen import FirstSeen
 from detector.sigma.load import CompiledRule
 
