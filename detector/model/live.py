@@ -5,7 +5,7 @@ a replay, which scores there only, comes to the same alerts. The strange hours o
 What looked strange does not teach: a second run of an intrusion must be as strange as the first.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from math import inf, log1p
@@ -64,7 +64,8 @@ class Behaviour:
         added += self._windows.note(matches)
         if not self._live:
             return []
-        self._weigh({id(window): window for window in map(self._windows.of, matches) if window}.values())
+        for window in {id(window): window for window in map(self._windows.of, matches) if window}.values():
+            self._weights += weigh(window, self._windows.view(window))
         return self._peek(list({(window.start_seconds, window.name): window for window in added}.values()))
 
     def advance(self, now: datetime) -> list[Score]:
@@ -84,10 +85,6 @@ class Behaviour:
         """How usual what rules saw was, since this was asked last."""
         weights, self._weights = self._weights, []
         return weights
-
-    def _weigh(self, windows: Iterable[Window]) -> None:
-        for window in windows:
-            self._weights += weigh(window, self._windows.view(window))
 
     def _peek(self, windows: Sequence[Window]) -> list[Score]:
         """Score windows before their end, where the hours before them are learned already.
@@ -115,8 +112,9 @@ class Behaviour:
         return scores
 
     def _close_hour(self, windows: Sequence[Window]) -> list[Score]:
-        self._weigh(window for window in windows if window.matched)
         views = [self._windows.view(window) for window in windows]
+        for window, view in zip(windows, views, strict=True):
+            self._weights += weigh(window, view)
         pairs = [pair for pair in zip(windows, views, strict=True) if self.observe or _may_be_strange(*pair)]
         vectors = self._vectors([window for window, _ in pairs], [view for _, view in pairs])
         strangers = sum(view.windows == 0 for view in views)

@@ -1,4 +1,4 @@
-"""Weigh: how usual what a rule saw is for its identity and for its peers; an alert's level moves by one with it.
+"""Weigh: how usual what a rule saw is for its identity and for its peers; an alert's level moves with it.
 
 An engineer on call who opens a shell each day is no news; a build account that never did is. What is critical stays so,
 and only what was learned can excuse: a match of level medium or above does not teach by itself.

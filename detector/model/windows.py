@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from detector.activity import Activity
 from detector.baseline import View
 from detector.habits import SIGNAL, Act, Tokens, peer_group, tokens
-from detector.match import SEVERITY, WRITE_VERBS, Level, Match
+from detector.match import LATENESS, SEVERITY, WRITE_VERBS, Level, Match
 from detector.request import from_activity
 from detector.score import EPISODE_SECONDS, NOVEL_KEPT, WINDOW_SECONDS, BehaviourState, Window, alert_key
 
-LATENESS_SECONDS: Final = 600
+LATENESS_SECONDS: Final = LATENESS.total_seconds()
 WINDOWS_MAX: Final = 100_000  # an hour, of 4 KiB and more; beyond, only identities that are known get one
 _LONG_RUNNING: Final = frozenset({"exec", "attach", "portforward", "proxy", "log"})
 _STARTED_KEPT: Final = 50_000  # long-running requests whose end may still come

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from detector.audit_policy import SECRET_BODIES, Attributes, AuditLevel, Policy
-from detector.sigma.compile import And, Known, Leaf, Node, Not, Or, Reference
+from detector.sigma.compile import Known, Node, fields_of
 from detector.sigma.fields import Field
 from detector.sigma.load import CompiledRule
 
@@ -165,7 +165,7 @@ def _known(api_group: str, resource: str, subresource: str, verb: str) -> Known:
 
 def _level(node: Node) -> AuditLevel:
     """The level that the bodies in a condition need."""
-    levels = [_level_of(field) for field in _fields(node)]
+    levels = [_level_of(field) for field in fields_of(node)]
     return max(levels, default=AuditLevel.METADATA)
 
 
@@ -173,17 +173,3 @@ def _level_of(field: Field) -> AuditLevel:
     if not field.in_body and not field.path.startswith("detector.csr."):
         return AuditLevel.METADATA
     return AuditLevel.REQUEST_RESPONSE if field.root == _RESPONSE_ROOT else AuditLevel.REQUEST
-
-
-def _fields(node: Node) -> Iterator[Field]:
-    match node:
-        case Leaf(field=field):
-            yield field
-        case Reference(field=field, other=other):
-            yield field
-            yield other
-        case Not(node=inner):
-            yield from _fields(inner)
-        case And(nodes=nodes) | Or(nodes=nodes):
-            for part in nodes:
-                yield from _fields(part)
